@@ -1,0 +1,236 @@
+// The configuration as the parts see it: one immutable snapshot, made by config.ts, replaced whole on reload. Types only.
+// Durations are milliseconds, sizes are bytes; every default is filled in.
+import type { CallerKind, Json } from './nouns.ts'
+
+export type Settings = {
+  /** SHA-256 over the configuration's files before interpolation, hex. */
+  readonly hash: string
+  readonly file: string
+  readonly loadedAt: number
+  readonly gate: {
+    readonly listen: Listen
+    /** What callers use, without a trailing slash. */
+    readonly url: string
+    readonly trustedProxies: readonly string[]
+    readonly limits: Limits
+  }
+  readonly console: ConsoleSettings
+  readonly admin: { readonly listen: Listen }
+  readonly store: StoreSettings
+  /** Key ring text (seal.ts); undefined: made and kept beside the SQLite file. */
+  readonly keys: string | undefined
+  readonly issuers: readonly Issuer[]
+  readonly people: readonly PersonEntry[]
+  readonly upstreams: readonly Upstream[]
+  /** In order of evaluation. */
+  readonly rules: readonly Rule[]
+  readonly ruleFiles: readonly string[]
+  readonly callers: { readonly [name: string]: TestCaller }
+  readonly tests: readonly RuleTest[]
+  readonly audit: { readonly strict: boolean; readonly spool: string | undefined; readonly trails: readonly Trail[] }
+  /** How long an async hold outlives its caller's last valid token. */
+  readonly tokenGraceMs: number
+}
+
+export type Listen = { readonly host: string; readonly port: number }
+
+export type Limits = {
+  readonly header: number
+  readonly inspect: number
+  readonly held: number
+  readonly heldBytes: number
+  readonly answer: number
+  readonly holdsPerCaller: number
+  readonly holds: number
+}
+
+export type ConsoleSettings = {
+  readonly listen: Listen
+  readonly url: string
+  readonly audience: string | undefined
+  readonly login: readonly Login[]
+  readonly auditors: readonly string[]
+  readonly operators: readonly string[]
+}
+
+export type Login = {
+  readonly name: string
+  readonly issuer: string
+  readonly clientId: string
+  readonly clientSecret: string | undefined
+  readonly scopes: readonly string[]
+  /** Claim names, first present wins. */
+  readonly claims: { readonly person: readonly string[]; readonly client: readonly string[]; readonly email: readonly string[]; readonly groups: readonly string[]; readonly name: readonly string[] }
+  readonly emailDomains: readonly string[]
+  readonly interactive: { readonly clients: readonly string[]; readonly amr: readonly string[]; readonly maxAgeMs: number | undefined } | undefined
+}
+
+export type Issuer = {
+  readonly name: string
+  readonly issuer: string
+  readonly directory: string | undefined
+  readonly audience: readonly string[]
+  readonly algorithms: readonly string[]
+  /** Claim names, first present wins. */
+  readonly claims: {
+    readonly subject: readonly string[]
+    readonly person: readonly string[]
+    readonly client: readonly string[]
+    readonly email: readonly string[]
+    readonly groups: readonly string[]
+    readonly owner: readonly string[]
+    readonly name: readonly string[]
+    readonly reason: readonly string[]
+  }
+  readonly kind: 'auto' | CallerKind | readonly { readonly when: { readonly [claim: string]: ValueTest }; readonly kind: CallerKind }[]
+  readonly ownerless: 'refuse' | 'accept'
+  readonly jwksUri: string | undefined
+}
+
+export type PersonEntry = { readonly name: string; readonly accounts: readonly string[]; readonly owns: readonly string[] }
+
+export type Upstream = {
+  readonly name: string
+  readonly kind: 'http'
+  /** Without a trailing slash. */
+  readonly url: string
+  readonly at: { readonly prefix: string } | { readonly hosts: readonly string[] }
+  readonly credential: CredentialSettings | undefined
+  /** A header (lower case) in which callers carry their token, instead of Authorization. */
+  readonly tokenHeader: string | undefined
+  readonly timeouts: { readonly connectMs: number; readonly headersMs: number; readonly idleMs: number }
+  /** Lower case. */
+  readonly volatileHeaders: readonly string[]
+  readonly limits: { readonly inspect: number; readonly held: number }
+  readonly encodedSlash: 'refuse' | 'keep'
+  readonly doubleSlash: 'refuse' | 'keep'
+  readonly pathParameters: 'refuse' | 'keep'
+  readonly caseSensitive: boolean
+  readonly getBody: boolean
+  readonly underscores: 'refuse' | 'drop'
+  /** Over url, kind and credential reference: a release needs the same as at approval. */
+  readonly hash: string
+}
+
+/** Values are secrets; `hash` of the upstream covers where they come from, not what they are. */
+export type CredentialSettings =
+  | { readonly kind: 'bearer'; readonly token: string }
+  | { readonly kind: 'basic'; readonly user: string; readonly password: string }
+  | { readonly kind: 'headers'; readonly headers: { readonly [name: string]: string } }
+
+export type StoreSettings =
+  | { readonly kind: 'sqlite'; readonly path: string }
+  | { readonly kind: 'redis'; readonly url: string; readonly durable: 'always' | undefined }
+
+export type Trail = { readonly kind: 'stdout' } | { readonly kind: 'file'; readonly path: string }
+
+// ---- rules
+
+export type Outcome = 'allow' | 'hold' | 'deny'
+
+export type Rule = {
+  readonly name: string
+  /** `file:line` where it is written. */
+  readonly where: string
+  readonly match: Match
+  readonly then: Outcome
+  /** Every one of them must be met; empty unless `then` is hold. */
+  readonly approve: readonly Approve[]
+  readonly notify: readonly string[]
+  readonly summary: string | undefined
+  readonly show: readonly string[]
+  readonly mask: readonly string[]
+  readonly controls: readonly string[]
+  /** Over everything the rule says (canonical JSON, names of reviewers resolved), hex. */
+  readonly hash: string
+}
+
+export type Approve = {
+  readonly groups: readonly string[]
+  readonly people: readonly string[]
+  readonly votes: number
+  readonly withinMs: number
+  readonly approvedForMs: number
+  readonly waitMs: number
+  readonly onDisconnect: 'keep' | 'cancel'
+  readonly reason: 'required' | 'optional'
+  readonly comment: 'required' | 'optional'
+  readonly unreadable: 'deny' | 'digest'
+  readonly approveUnseen: boolean
+}
+
+/**
+ * A test on a value. A string is a glob in which `*` matches any characters; a list fits if one of its items does.
+ * Numbers and booleans compare by JSON type.
+ */
+export type ValueTest =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly ValueTest[]
+  | {
+      readonly is?: string | number | boolean | null | readonly (string | number | boolean | null)[]
+      readonly not?: ValueTest
+      readonly over?: number
+      readonly under?: number
+      readonly matches?: string
+      readonly exists?: boolean
+      readonly contains?: string | number | boolean
+    }
+
+/** Every key must match. */
+export type Match = {
+  readonly upstream?: ValueTest
+  readonly method?: ValueTest
+  readonly host?: ValueTest
+  /** Segment globs on the canonical path as the upstream sees it. */
+  readonly path?: string | readonly string[]
+  readonly query?: { readonly [name: string]: ValueTest }
+  readonly header?: { readonly [name: string]: ValueTest }
+  /** By JSON pointer; a segment `*` means every element or member. */
+  readonly json?: { readonly [pointer: string]: ValueTest }
+  readonly form?: { readonly [name: string]: ValueTest }
+  readonly body?: { readonly type?: ValueTest; readonly size?: ValueTest }
+  readonly action?: ValueTest
+  readonly resource?: ValueTest
+  readonly access?: ValueTest
+  readonly fields?: { readonly [name: string]: ValueTest }
+  readonly caller?: {
+    readonly kind?: ValueTest
+    readonly subject?: ValueTest
+    readonly client?: ValueTest
+    readonly group?: ValueTest
+    readonly issuer?: ValueTest
+    readonly email?: ValueTest
+    readonly claim?: { readonly [name: string]: ValueTest }
+  }
+  readonly time?: { readonly days?: readonly string[]; readonly hours?: string; readonly zone?: string }
+}
+
+export type TestCaller = {
+  readonly issuer: string
+  readonly subject: string
+  readonly kind: CallerKind
+  readonly client?: string
+  readonly groups: readonly string[]
+  readonly owner?: string
+  readonly email?: string
+  readonly claims: { readonly [name: string]: Json }
+}
+
+export type RuleTest = {
+  readonly name: string
+  readonly where: string
+  readonly call: {
+    readonly caller: string
+    readonly method: string
+    readonly url: string
+    readonly headers: { readonly [name: string]: string }
+    readonly json?: Json
+    readonly form?: { readonly [name: string]: string }
+    readonly body?: string
+    readonly at?: string
+  }
+  readonly expect: { readonly outcome: Outcome; readonly rule?: string }
+}
