@@ -18,6 +18,7 @@ export const errors = {
   no_eligible_reviewer: { status: 403, title: 'Nobody may approve this call', retryable: false },
   not_approver: { status: 403, title: 'You are not an approver of this call', retryable: false },
   own_call: { status: 403, title: 'You are behind this call, so you cannot decide it', retryable: false },
+  cross_site: { status: 403, title: 'The request does not come from this console', retryable: false },
   no_route: { status: 404, title: 'No upstream serves this address', retryable: false },
   unknown_hold: { status: 404, title: 'There is no such hold', retryable: false },
   method_not_allowed: { status: 405, title: 'This method is not served', retryable: false },

@@ -185,6 +185,7 @@ export type HoldFacts = {
   /** When the newest token that the caller showed runs out. */
   readonly tokenUntilAt?: number
   readonly approvedAt?: number
+  readonly approvedUntilAt?: number
   readonly closedAt?: number
   readonly comment?: string
   readonly decidedBy?: string
@@ -203,6 +204,8 @@ export type HeldCall = {
   readonly call: Call
   /** Target as the upstream sees it. */
   readonly upstreamTarget: string
+  /** Every reading of the canonical path as the upstream sees it, the plain one first. */
+  readonly paths: readonly string[]
   /** End-to-end headers that survived stripping, before anything of ours is added. */
   readonly headers: readonly Header[]
   readonly salt: string
@@ -264,7 +267,10 @@ export type View = {
   readonly unseen: readonly string[]
 }
 
-/** `text` is masked and printable (control, bidi and invisible characters are written as escapes). */
+/**
+ * `text` is masked and printable (control, bidi and invisible characters are written as escapes). `cut`: `text` is only the
+ * beginning of what would be sent, so a call with this view cannot be approved.
+ */
 export type ViewBody =
   | { readonly kind: 'none' }
   | { readonly kind: 'shown'; readonly type: string; readonly size: number; readonly text: string; readonly cut: boolean }

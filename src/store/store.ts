@@ -18,7 +18,8 @@ export type Store = {
   now(): Promise<number>
   /**
    * Follows what happens to holds, from `after` (an event id; undefined: from now on). Never misses an event through a dropped
-   * connection; ends when `signal` aborts. If the log of events no longer reaches back to `after`, the first event is `{ kind: 'gap' }`.
+   * connection; ends when `signal` aborts, throws when the store is closed. If the log of events no longer reaches back to `after`,
+   * the first event is `{ kind: 'gap' }`: whoever follows reads again what it watches.
    */
   events(after: string | undefined, signal: AbortSignal): AsyncIterable<StoreEvent>
   health(): Promise<StoreHealth>
@@ -31,7 +32,14 @@ export type Durability = 'disk' | 'confirmed' | 'epoch'
 export type StoreHealth = { readonly ok: boolean; readonly durability: Durability; readonly notes: readonly string[] }
 
 export type StoreEvent =
-  | { readonly kind: 'hold'; readonly id: string; readonly hold: string; readonly state: State; readonly rev: number; readonly async: boolean }
+  | {
+      readonly kind: 'hold'
+      readonly id: string
+      readonly hold: string
+      readonly state: State
+      readonly rev: number
+      readonly async: boolean
+    }
   | { readonly kind: 'gap'; readonly id: string }
 
 /** A hold as the store keeps it: `head` and `verdicts` are signed texts, the rest decides nothing by itself. */
@@ -77,6 +85,9 @@ export type Opened =
   | { readonly word: 'paused'; readonly untilAt: number }
   | { readonly word: 'full'; readonly scope: 'caller' | 'holds' | 'bytes' }
 
+/** Moves that publish no event and need no entry; every other one carries its entry. */
+export const quiet: ReadonlySet<MoveName> = new Set<MoveName>(['touch', 'renew'])
+
 export type Move = {
   readonly hold: string
   readonly move: MoveName
@@ -96,20 +107,31 @@ export type Move = {
   readonly verdict?: string
   /** Until when an identical call still finds this hold; null: at once no longer; absent: as before (live holds are always found). */
   readonly findableUntilAt?: number | null
-  /** Remember for 24 h, for the reviewers of an identical call, that this one's fate is not known to its caller. */
+  /** Remember for 24 h, for the reviewers of an identical call, that this one's fate is not known to its caller; false: forget it. */
   readonly remember?: boolean
-  /** Counts a denial: at `limit` within `windowMs` the key pauses for `pauseMs`, doubling each time until a day passes without one. */
-  readonly denial?: { readonly keys: readonly string[]; readonly windowMs: number; readonly limit: number; readonly pauseMs: number }
+  /** Counts a denial: at `limit` within `windowMs` the key pauses for `pauseMs`, doubling each time (to a day at most) until a day passes without one. */
+  readonly denial?: {
+    readonly keys: readonly string[]
+    readonly windowMs: number
+    readonly limit: number
+    readonly pauseMs: number
+  }
   /** A sealed answer to keep, and until when. */
   readonly answer?: { readonly sealed: string; readonly untilAt: number }
-  /** Audit entry, JSON text; `touch` and `renew` have none. */
+  /** Audit entry, JSON text; `touch` and `renew` need none. */
   readonly entry?: string
   /** Do not answer before the move is on disk, as far as this store can promise it. */
   readonly durable?: boolean
 }
 
 export type Moved =
-  | { readonly word: 'moved'; readonly rev: number; readonly state: State; readonly fence: number; readonly now: number }
+  | {
+      readonly word: 'moved'
+      readonly rev: number
+      readonly state: State
+      readonly fence: number
+      readonly now: number
+    }
   /** The hold has another revision now: read it again. */
   | { readonly word: 'changed' }
   /** The table has no such move from this state. */
@@ -117,13 +139,13 @@ export type Moved =
   | { readonly word: 'late' }
   | { readonly word: 'early' }
   | { readonly word: 'fenced' }
-  /** The hold belongs to an earlier run of a server that keeps nothing on disk: nothing but `void` may be done with it. */
+  /** The hold belongs to an earlier run of a server that keeps nothing on disk: nothing but `void`, or `lose` once released, may be done with it. */
   | { readonly word: 'epoch' }
   | { readonly word: 'missing' }
 
 export type HoldQuery = {
   readonly states: readonly State[]
-  /** `due`: nearest deadline first (live holds); `closed`: newest first. */
+  /** `due`: nearest deadline first (live states only); `newest`: those that came into their state last first. */
   readonly order: 'due' | 'newest'
   readonly limit: number
   /** A cursor from an earlier answer. */
@@ -157,7 +179,11 @@ export type LogEntry = { readonly seq: number; readonly at: number; readonly jso
 export type Shelf = {
   get(key: string): Promise<string | undefined>
   /** Writes if `when` holds (absent: always); answers whether it did. Without `ttlMs` it stays. */
-  put(key: string, value: string, options?: { readonly ttlMs?: number; readonly when?: 'absent' | { readonly is: string } }): Promise<boolean>
+  put(
+    key: string,
+    value: string,
+    options?: { readonly ttlMs?: number; readonly when?: 'absent' | { readonly is: string } },
+  ): Promise<boolean>
   /** Reads and removes in one step. */
   take(key: string): Promise<string | undefined>
   list(prefix: string): Promise<readonly (readonly [key: string, value: string])[]>

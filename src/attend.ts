@@ -1,0 +1,268 @@
+// A held call from its caller's side: opens a hold or re-attaches to the one there is, waits with it, and ends in exactly one answer.
+// Any number of callers may be attached, here or on other replicas; one of them (or, for an async hold, Holdpoint itself) releases it.
+import { type ErrorCode, HoldpointError } from './errors.ts'
+import { callerIdentity, digestOf, newHoldId, newSalt, openAnswer, readHold, saltedDigest, sealRequest, sealView, signHead } from './hold.ts'
+import { kindOf } from './judge.ts'
+import { makeView } from './mask.ts'
+import type { Action, Behind, Body, Call, Caller, Header, HeldCall, Hold, HoldHead, KeptAnswer } from './nouns.ts'
+import type { Parts } from './parts.ts'
+import { approversOf } from './people.ts'
+import type { Prefer } from './prefer.ts'
+import { aboutHold } from './record.ts'
+import { release, shortest, type Taker } from './release.ts'
+import type { Rule, Settings, Upstream } from './settings.ts'
+import { statusUrl } from './task.ts'
+
+const dayMs = 24 * 3600_000
+const denials = { windowMs: 10 * 60_000, limit: 3, pauseMs: 10 * 60_000 }
+/** For this long the same call gets the same denial, and nobody is asked again. */
+export const coolDownMs = 60_000
+
+export type Held = {
+  readonly settings: Settings
+  readonly call: Call
+  readonly caller: Caller
+  readonly behind: Behind
+  readonly upstream: Upstream
+  readonly upstreamTarget: string
+  readonly paths: readonly string[]
+  readonly headers: readonly Header[]
+  readonly body: Body
+  readonly bytes: Buffer
+  readonly actions: readonly Action[]
+  readonly rules: readonly Rule[]
+  readonly reason: string | undefined
+  readonly idempotencyKey: string | undefined
+  readonly async: boolean
+  readonly trace: string | undefined
+}
+
+// ---- open
+
+/** Keyed hash of who is behind a rule's denials. */
+export const denialKeys = (parts: Parts, identity: string, rules: readonly { readonly name: string }[]): readonly string[] =>
+  rules.map(rule => parts.keys.fingerprints(JSON.stringify([identity, rule.name]), 'denials').at(-1) ?? '')
+
+/** What a denial of this hold counts towards: three in ten minutes pause the caller's holds of the rule. */
+export const denialOf = (parts: Parts, head: HoldHead): { keys: readonly string[]; windowMs: number; limit: number; pauseMs: number } => ({
+  keys: denialKeys(parts, callerIdentity(head.caller, head.behind), head.rules),
+  ...denials,
+})
+
+/**
+ * Opens a hold for this call, or finds the one it belongs to.
+ * @throws duplicate_request, denied_too_often, too_many_holds, unreadable_body, store_unavailable
+ */
+export const openHold = async (parts: Parts, held: Held): Promise<string> => {
+  const { settings, call, caller, behind, upstream, rules } = held
+  const { keys, store } = parts
+  const identity = callerIdentity(caller, behind)
+  const volatile = new Set([...kindOf(upstream).volatileHeaders, ...upstream.volatileHeaders])
+  const digest = digestOf({ identity, upstream: upstream.name, method: call.method, target: held.upstreamTarget, headers: held.headers, volatile, body: held.bytes })
+  const id = newHoldId()
+  const salt = newSalt()
+  const now = await store.now()
+  const action = held.actions[0]
+  if (action === undefined) throw new HoldpointError('internal', undefined, { cause: new Error('a held call without an action') })
+  const request: HeldCall = {
+    version: 1,
+    call,
+    upstreamTarget: held.upstreamTarget,
+    paths: held.paths,
+    headers: held.headers,
+    salt,
+    ...(held.reason === undefined ? {} : { reason: held.reason }),
+    body: held.bytes.toString('base64'),
+  }
+  const view = makeView({
+    held: request,
+    action,
+    rules,
+    body: held.body,
+    fingerprint: value => Buffer.from(keys.fingerprints(value, `mask ${rules[0]?.name ?? ''}`)[0] ?? '', 'base64url').toString('hex').slice(0, 8),
+  })
+  // What nobody can be shown, nobody can approve; it is refused now rather than after a reviewer has been called.
+  const unshown = view.body.kind === 'opaque' ? view.body.why : view.body.kind === 'shown' && view.body.cut ? 'it is too long to be shown whole' : undefined
+  if (unshown !== undefined && rules.some(rule => rule.approve.some(approve => approve.unreadable === 'deny'))) {
+    throw new HoldpointError('unreadable_body', `The body cannot be shown to a reviewer (${unshown}), so it cannot be approved. A rule may say "unreadable: digest".`, { rule: names(rules) })
+  }
+  const head: HoldHead = {
+    version: 1,
+    id,
+    call: call.id,
+    openedAt: now,
+    expiresAt: now + shortest(rules, approve => approve.withinMs),
+    caller,
+    behind,
+    upstream: upstream.name,
+    upstreamHash: upstream.hash,
+    rules: rules.map(rule => ({ name: rule.name, hash: rule.hash })),
+    configHash: settings.hash,
+    action,
+    method: call.method,
+    digest: saltedDigest(salt, digest),
+    size: held.bytes.length,
+    onDisconnect: rules.some(rule => rule.approve.some(approve => approve.onDisconnect === 'cancel')) ? 'cancel' : 'keep',
+    ...(held.trace === undefined ? {} : { trace: held.trace }),
+  }
+  const { limits } = settings.gate
+  const opened = await store.holds.open({
+    id,
+    caller: keys.fingerprints(identity, 'caller').at(-1) ?? '',
+    fingerprints: keys.fingerprints(digest, 'digest'),
+    ...(held.idempotencyKey === undefined
+      ? {}
+      : { idempotency: { keys: keys.fingerprints(JSON.stringify([identity, held.idempotencyKey]), 'idempotency'), keepMs: dayMs } }),
+    pauses: denialKeys(parts, identity, rules),
+    caps: { perCaller: limits.holdsPerCaller, holds: limits.holds, bytes: limits.heldBytes },
+    head: signHead(keys, head),
+    facts: { ...(held.async ? { async: true as const } : {}), tokenUntilAt: caller.expiresAt },
+    sealed: { request: sealRequest(keys, id, request), view: sealView(keys, id, view) },
+    bytes: held.bytes.length,
+    dueAt: head.expiresAt,
+    entry: parts.record.entry({ ...aboutHold(head), kind: 'call.held', address: call.address, controls: rules.flatMap(rule => rule.controls) }),
+  })
+  switch (opened.word) {
+    case 'opened':
+      return id
+    case 'attached':
+      return opened.id
+    case 'conflict':
+      throw new HoldpointError('duplicate_request', 'This Idempotency-Key was used for another request. Use a new key, or send the very same request.')
+    case 'paused': {
+      const seconds = Math.max(1, Math.ceil((opened.untilAt - now) / 1000))
+      throw new HoldpointError('denied_too_often', `Reviewers denied calls like this three times in ten minutes. Nobody is asked again for ${seconds} s.`, {
+        retryAfterS: seconds,
+        rule: names(rules),
+      })
+    }
+    case 'full':
+      throw new HoldpointError('too_many_holds', fullDetail(opened.scope, limits.holdsPerCaller), { retryAfterS: 5 })
+  }
+}
+
+const fullDetail = (scope: 'caller' | 'holds' | 'bytes', perCaller: number): string =>
+  scope === 'caller'
+    ? `You have ${perCaller} calls waiting already. Wait until some are decided, or withdraw some.`
+    : 'As many calls are waiting as this gate can hold. Try again soon.'
+
+const names = (rules: readonly { readonly name: string }[]): string => rules.map(rule => rule.name).join(', ')
+
+// ---- wait
+
+export type Wait = {
+  readonly settings: Settings
+  readonly caller: Caller
+  readonly prefer: Prefer
+  /** How long to block, counted from now. */
+  readonly waitMs: number
+  /** Aborts when the caller is gone (`gone`) or this process is shutting down (`drain`). */
+  readonly gone: AbortSignal
+  readonly drain: AbortSignal
+  readonly taker: Extract<Taker, { readonly kind: 'caller' }>
+}
+
+/** How a wait ends well: the answer went to the caller, is kept and can be replayed, or (async) the hold simply goes on. */
+export type Ended =
+  | { readonly word: 'answered' }
+  | { readonly word: 'kept'; readonly answer: KeptAnswer }
+  | { readonly word: 'waiting'; readonly hold: Hold }
+
+/**
+ * Waits with a hold until it ends, can be released, or the waiting is over.
+ * @throws the error of the hold's end, hold_pending or shutting_down
+ */
+export const attend = async (parts: Parts, id: string, wait: Wait): Promise<Ended> => {
+  const over = new AbortController()
+  const timer = setTimeout(() => over.abort(), wait.waitMs)
+  const until = AbortSignal.any([over.signal, wait.gone, wait.drain])
+  try {
+    for (let tried = -1; ; ) {
+      const woken = wakened(parts, id, until)
+      try {
+        const hold = await readHold(parts.store, parts.keys, id)
+        if (hold === undefined) throw new HoldpointError('unknown_hold', 'The hold is gone. The same call asks for a new approval.')
+        const ended = await step(parts, hold, wait)
+        // Somebody else moved it: look again at once, but never twice at the same revision.
+        if (ended === 'again' && hold.rev !== tried) {
+          tried = hold.rev
+          continue
+        }
+        if (ended !== 'wait' && ended !== 'again') return ended
+        if (until.aborted) return stillWaiting(hold, wait)
+        await woken.next
+      } finally {
+        woken.stop()
+      }
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+// Registered before the hold is read, so that no change in between is missed.
+const wakened = (parts: Parts, id: string, until: AbortSignal): { next: Promise<void>; stop(): void } => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const wake = (): void => resolve()
+  const off = parts.watch.on(id, wake)
+  until.addEventListener('abort', wake, { once: true })
+  return {
+    next: promise,
+    stop() {
+      off()
+      until.removeEventListener('abort', wake)
+    },
+  }
+}
+
+const step = async (parts: Parts, hold: Hold, wait: Wait): Promise<Ended | 'wait' | 'again'> => {
+  const { head, state, facts } = hold
+  const end = (code: ErrorCode, detail: string): never => {
+    throw new HoldpointError(code, detail, { hold: head.id, statusUrl: statusUrl(wait.settings, head.id), rule: names(head.rules) })
+  }
+  switch (state) {
+    case 'pending':
+    case 'released':
+      return 'wait'
+    case 'approved': {
+      if (facts.async || wait.prefer.async || wait.gone.aborted) return 'wait'
+      const released = await release(parts, hold, wait.taker, wait.caller.expiresAt)
+      return released.word === 'answered' ? released : 'again'
+    }
+    case 'delivered': {
+      if (!facts.async) return end('already_delivered', `This call was delivered${facts.delivery?.answered ? ' and another caller has its answer' : ', but its answer reached no caller'}. It is not sent again.`)
+      const answer = await openAnswer(parts.store, parts.keys, head.id)
+      return answer === undefined ? end('answer_not_kept', `The call was delivered; its answer is not kept (${facts.keptWhyNot ?? 'kept for one hour only'}).`) : { word: 'kept', answer }
+    }
+    case 'denied':
+      return end('hold_denied', facts.comment === undefined ? 'A reviewer denied this call.' : `A reviewer denied this call: ${facts.comment}`)
+    case 'expired':
+      return end('hold_expired', 'Nobody decided in time. The same call asks again.')
+    case 'cancelled':
+      return end('hold_cancelled', 'The call was withdrawn.')
+    case 'lapsed':
+      return end('hold_expired', 'The call was approved but not sent before the approval ran out.')
+    case 'revoked':
+      return end('hold_revoked', `The approval was taken back${facts.comment === undefined ? '.' : `: ${facts.comment}`}`)
+    case 'void':
+      return end('approval_void', `${facts.why ?? 'The approval no longer holds.'} Nothing was sent. The same call asks for a new approval.`)
+    case 'unknown':
+      return end('delivery_unknown', 'The call was sent once and no answer came back. It may have been carried out. Ask a reviewer to look before you repeat it.')
+    case 'failed':
+      return end('upstream_unreachable', 'The upstream could not be reached while the approval lasted. Nothing was sent.')
+  }
+}
+
+const stillWaiting = (hold: Hold, wait: Wait): Ended => {
+  const { head } = hold
+  const where = { hold: head.id, statusUrl: statusUrl(wait.settings, head.id), rule: names(head.rules), retryAfterS: 1 }
+  if (wait.drain.aborted) throw new HoldpointError('shutting_down', `Held as ${head.id}. Run the same call again: another replica goes on with it. Nothing was sent.`, where)
+  if (wait.prefer.async) return { word: 'waiting', hold }
+  const rules = wait.settings.rules.filter(rule => head.rules.some(ref => ref.name === rule.name))
+  const state = hold.state === 'pending' ? `for ${approversOf(rules).join(', ') || 'its approvers'}` : 'and approved; it is being sent'
+  throw new HoldpointError(
+    'hold_pending',
+    `Held as ${head.id} ${state}. Run the same call again, or GET ${where.statusUrl}.${hold.state === 'pending' ? ' Nothing was sent.' : ''}`,
+    where,
+  )
+}

@@ -1,0 +1,264 @@
+// `holdpoint serve`: configuration -> parts -> listeners, and back again without losing anything.
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { dirname } from 'node:path'
+import type { Command } from 'commander'
+import { type Finding, loadSettings, watchSettings } from '../config.ts'
+import { consoleApp } from '../console/app.ts'
+import { listenConsole } from '../console/listen.ts'
+import { decide } from '../decide.ts'
+import { toError } from '../errors.ts'
+import { closePools } from '../forward.ts'
+import { gate } from '../gate.ts'
+import { identifier } from '../identify.ts'
+import { listenGate, listening } from '../listen.ts'
+import { type Log, makeLog } from '../log.ts'
+import type { Parts } from '../parts.ts'
+import { recorder } from '../record.ts'
+import { type KeyRing, keyRing, newKey } from '../seal.ts'
+import type { Settings } from '../settings.ts'
+import { redisStore } from '../store/redis.ts'
+import { sqliteStore } from '../store/sqlite.ts'
+import type { Store } from '../store/store.ts'
+import { sweep } from '../sweep.ts'
+import { fileTrail } from '../trails/file.ts'
+import { pump } from '../trails/pump.ts'
+import { stdoutTrail } from '../trails/stdout.ts'
+import { watchStore } from '../watch.ts'
+
+export type ServeOptions = {
+  readonly config: string
+  readonly env?: Record<string, string | undefined>
+  readonly log?: Log
+}
+
+export type Serving = { readonly gate: string; readonly console: string; readonly admin: string; close(): Promise<void> }
+
+/** Nothing starts on a bad file: every problem is in `findings`. */
+export class BadConfiguration extends Error {
+  readonly findings: readonly Finding[]
+  constructor(findings: readonly Finding[]) {
+    super(`the configuration has ${findings.length} problem${findings.length === 1 ? '' : 's'}:\n${findings.map(line).join('\n')}`)
+    this.name = 'BadConfiguration'
+    this.findings = findings
+  }
+}
+
+const line = (finding: Finding): string => `${finding.file}:${finding.line}:${finding.column}: ${finding.message}`
+
+/**
+ * Starts gate, console and admin listener from one configuration file.
+ * @throws BadConfiguration, or an Error that says what is in the way (a port, the store, a key)
+ */
+export const serve = async (options: ServeOptions): Promise<Serving> => {
+  const env = options.env ?? process.env
+  const log = options.log ?? makeLog(env.HOLDPOINT_LOG)
+  const loaded = await loadSettings(options.config, env)
+  if ('problems' in loaded) throw new BadConfiguration(loaded.problems)
+  for (const warning of loaded.warnings) log.warn({ where: `${warning.file}:${warning.line}:${warning.column}` }, warning.message)
+
+  const closers: (() => Promise<void>)[] = []
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer().catch(error => log.error({ err: toError(error) }, 'a part did not close'))
+  }
+  try {
+    return await started(options, env, log, loaded.settings, closers, close)
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+const started = async (
+  options: ServeOptions,
+  env: Record<string, string | undefined>,
+  log: Log,
+  first: Settings,
+  closers: (() => Promise<void>)[],
+  close: () => Promise<void>,
+): Promise<Serving> => {
+  let settings = first
+  let problems: readonly Finding[] = []
+  const store = await openStore(first)
+  closers.push(() => store.close())
+  const keys = await openKeys(first)
+  const clock = Date.now
+  const record = recorder({ log: store.log, spool: first.audit.spool, strict: () => settings.audit.strict, clock, report: log })
+  closers.push(() => record.close())
+  const watch = watchStore(store, log)
+  const parts: Parts = { settings: () => settings, store, keys, watch, record, identify: identifier({ clock }), log, clock }
+  const desk = decide(parts)
+  const theGate = gate(parts)
+
+  const trails = pump(
+    store,
+    first.audit.trails.map(trail => (trail.kind === 'stdout' ? stdoutTrail() : fileTrail(trail.path))),
+    log,
+  )
+  // Closed last but one: what the other parts still record on their way out is carried too.
+  closers.splice(1, 0, () => trails.close())
+
+  const gateListening = await listenGate(
+    { handle: theGate.handle, unparsed: (address, code) => record.count(address, code) },
+    first.gate.listen,
+    first.gate.limits.header,
+  )
+  closers.push(() => gateListening.close())
+  const app = consoleApp({ settings: () => settings, store, keys, desk, events: (after, signal) => store.events(after, signal), log })
+  const consoleListening = await listenConsole(app, first.console.listen)
+  closers.push(
+    () => consoleListening.close(),
+    async () => app.close(),
+  )
+
+  // With `listen: host:0` the addresses are known only now; a url that was not given follows them.
+  const addressed = (next: Settings): Settings => ({
+    ...next,
+    gate: { ...next.gate, url: next.gate.url.endsWith(':0') ? gateListening.url : next.gate.url },
+    console: { ...next.console, url: next.console.url.endsWith(':0') ? consoleListening.url : next.console.url },
+  })
+  settings = addressed(settings)
+
+  const admin = await listening(adminServer(parts, () => problems), first.admin.listen, 'admin')
+  closers.push(() => admin.close())
+  const sweeping = sweep(parts, theGate.deliver)
+  closers.push(() => sweeping.close(), () => watch.close())
+
+  const watching = watchSettings(options.config, first, {
+    env,
+    onSettings(next: Settings) {
+      for (const what of restartOnly(settings, addressed(next))) log.warn({ what }, 'this part of the configuration needs a restart to change')
+      settings = addressed(next)
+      problems = []
+      log.info({ config: next.hash }, 'configuration loaded')
+      noted(parts, { kind: 'config.loaded', config: next.hash })
+    },
+    onProblems(found: readonly Finding[]) {
+      problems = found
+      log.error({ problems: found.map(line) }, 'the new configuration is bad; the last good one stays in force')
+      noted(parts, { kind: 'config.refused', detail: `${found.length} problems` })
+    },
+  })
+  const onHangup = (): void => void watching.reload()
+  process.on('SIGHUP', onHangup)
+  closers.push(async () => {
+    process.off('SIGHUP', onHangup)
+    watching.stop()
+  })
+  // First of all on the way down: nobody is held any more, and what is being sent is let finish.
+  closers.push(() => theGate.drain())
+  closers.unshift(() => closePools())
+
+  noted(parts, { kind: 'config.loaded', config: first.hash })
+  const health = await store.health()
+  for (const note of health.notes) log.warn({ durability: health.durability }, note)
+  return { gate: settings.gate.url, console: settings.console.url, admin: admin.url, close }
+}
+
+const noted = (parts: Parts, entry: Parameters<Parts['record']['note']>[0]): void => {
+  try {
+    parts.record.note(entry)
+  } catch (error) {
+    parts.log.error({ err: toError(error), kind: entry.kind }, 'an audit entry could not be written')
+  }
+}
+
+const openStore = async ({ store }: Settings): Promise<Store> => {
+  if (store.kind === 'redis') return redisStore({ url: store.url, ...(store.durable === undefined ? {} : { durable: store.durable }) })
+  if (store.path !== ':memory:') await mkdir(dirname(store.path), { recursive: true, mode: 0o700 })
+  return sqliteStore({ path: store.path })
+}
+
+/** The key ring of the configuration, or the one made and kept beside the SQLite file. */
+const openKeys = async ({ keys, store }: Settings): Promise<KeyRing> => {
+  try {
+    if (keys !== undefined) return keyRing(keys)
+  } catch (error) {
+    throw new Error(`keys: ${(error as Error).message}`)
+  }
+  if (store.kind !== 'sqlite') throw new Error('keys: needed with Redis (holdpoint needs the same keys in every replica)')
+  if (store.path === ':memory:') return keyRing(newKey('k1'))
+  const path = `${store.path}.keys`
+  if (!existsSync(path)) await writeFile(path, `${newKey('k1')}\n`, { mode: 0o600, flag: 'wx' })
+  return keyRing(await readFile(path, 'utf8'))
+}
+
+const restartOnly = (before: Settings, after: Settings): string[] =>
+  (
+    [
+      ['gate.listen', before.gate.listen, after.gate.listen],
+      ['gate.limits.header', before.gate.limits.header, after.gate.limits.header],
+      ['console.listen', before.console.listen, after.console.listen],
+      ['admin.listen', before.admin.listen, after.admin.listen],
+      ['store', before.store, after.store],
+      ['keys', before.keys, after.keys],
+      ['audit.spool', before.audit.spool, after.audit.spool],
+      ['audit.trails', before.audit.trails, after.audit.trails],
+    ] as const
+  ).flatMap(([what, one, other]) => (JSON.stringify(one) === JSON.stringify(other) ? [] : [what]))
+
+/** /livez and /readyz, each with its reasons; for the machine's own network only. */
+const adminServer = (parts: Parts, problems: () => readonly Finding[]): ReturnType<typeof createServer> =>
+  createServer((request, response) => {
+    const answer = (status: number, body: unknown): void => {
+      response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+      response.end(JSON.stringify(body))
+    }
+    if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, { error: 'use GET' })
+    if (request.url === '/livez') return answer(200, { live: true })
+    if (request.url !== '/readyz') return answer(404, { error: 'there are /livez and /readyz here' })
+    void readiness(parts, problems()).then(
+      ready => answer(ready.ready ? 200 : 503, ready),
+      () => answer(503, { ready: false }),
+    )
+  })
+
+const readiness = async (parts: Parts, problems: readonly Finding[]): Promise<{ ready: boolean; [what: string]: unknown }> => {
+  const store = await parts.store.health().catch(error => ({ ok: false, durability: undefined, notes: [toError(error).message] }))
+  const audit = parts.record.trouble()
+  return {
+    ready: store.ok,
+    store: { kind: parts.store.kind, ok: store.ok, durability: store.durability, notes: store.notes },
+    audit: { ok: audit === undefined, ...(audit === undefined ? {} : { reason: audit }) },
+    issuers: { trouble: parts.identify.health(parts.settings()) },
+    configuration: { hash: parts.settings().hash, problems: problems.map(line) },
+  }
+}
+
+export const registerServe = (program: Command): void => {
+  program
+    .command('serve')
+    .description('run gate and console from a configuration file')
+    .requiredOption('-c, --config <file>', 'the configuration file (see config/holdpoint.yaml)')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ holdpoint serve --config holdpoint.yaml
+  $ holdpoint check holdpoint.yaml && holdpoint serve -c holdpoint.yaml
+
+Signals: SIGHUP reads the configuration again (files are watched as well), SIGTERM and SIGINT drain and stop.
+Environment: HOLDPOINT_LOG=debug|info|warn|error|silent sets what goes to stderr.`,
+    )
+    .action(async ({ config }: { config: string }) => {
+      const log = makeLog(process.env.HOLDPOINT_LOG)
+      let serving: Serving
+      try {
+        serving = await serve({ config, log })
+      } catch (error) {
+        process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+        process.exitCode = 1
+        return
+      }
+      log.info({ gate: serving.gate, console: serving.console, admin: serving.admin }, 'ready')
+      const stop = (): void => {
+        process.off('SIGTERM', stop)
+        process.off('SIGINT', stop)
+        log.info('stopping')
+        void serving.close().then(() => process.exit(0))
+      }
+      process.on('SIGTERM', stop)
+      process.on('SIGINT', stop)
+    })
+}

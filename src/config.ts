@@ -1,0 +1,315 @@
+// Reads the configuration: one YAML file and the rule files that it names become one immutable snapshot, or the list of everything
+// that is wrong with them. Nothing starts on a bad file. Paths in a file are relative to the folder of the configuration file.
+import { readdir, readFile } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { minimatch } from 'minimatch'
+import type { z } from 'zod'
+import { doubts } from './config/doubts.ts'
+import { hashOf } from './config/hash.ts'
+import { interpolate, literalKeys } from './config/interpolate.ts'
+import * as parts from './config/parts.ts'
+import { buildRules, type RuleFile, ruleFile } from './config/rules.ts'
+import * as ruleSchema from './config/rules-schema.ts'
+import * as schema from './config/schema.ts'
+import { type Finding, type Path, readSource, type Source } from './config/source.ts'
+import { type Reader, reader } from './config/strict.ts'
+import type { Settings } from './settings.ts'
+
+export type { Finding }
+
+export type Loaded =
+  | { readonly settings: Settings; readonly warnings: readonly Finding[] }
+  | { readonly problems: readonly Finding[] }
+
+/** Reads a configuration. `env` is what `${env:NAME}` reads. Never throws for what is in the files. */
+export const loadSettings = async (file: string, env: Record<string, string | undefined>): Promise<Loaded> =>
+  (await readSettings(file, env)).loaded
+
+export type Read = {
+  readonly loaded: Loaded
+  /** Every file that was looked at, by absolute path, with its content as far as it could be read. */
+  readonly contents: ReadonlyMap<string, string | undefined>
+}
+
+/** As `loadSettings`, and says which files that took. */
+export const readSettings = async (file: string, env: Record<string, string | undefined>): Promise<Read> => {
+  const contents = new Map<string, string | undefined>()
+  const problems: Finding[] = []
+  const warnings: Finding[] = []
+  const folder = dirname(resolve(file))
+  const shown = dirname(file)
+
+  const open = async (path: string, name: string): Promise<Opened | undefined> => {
+    const text = await readText(path)
+    contents.set(path, text instanceof Error ? undefined : text)
+    if (text instanceof Error) {
+      problems.push({
+        file: name,
+        line: 1,
+        column: 1,
+        message: `this file cannot be read (${(text as NodeJS.ErrnoException).code ?? 'unknown'})`,
+      })
+      return undefined
+    }
+    const source = readSource(name, text)
+    problems.push(...source.problems)
+    if (source.value === undefined) return undefined
+    if (!isMapping(source.value)) {
+      problems.push(source.finding([], 'a configuration is a mapping (key: value)'))
+      return undefined
+    }
+    const say = (at: Path, message: string): unknown => problems.push(source.finding(at, message))
+    const value = await interpolate(source.value, {
+      folder,
+      env,
+      say,
+      read: (path, content) => contents.set(path, content),
+    })
+    warnings.push(...literals(source, source.value))
+    return {
+      source,
+      raw: source.value,
+      value: value as Mapping,
+      reader: reader(source, finding => problems.push(finding)),
+    }
+  }
+
+  const main = await open(resolve(file), file)
+  if (main === undefined) return { loaded: { problems }, contents }
+  const from = await ruleSources(
+    main,
+    folder,
+    async path => open(resolve(folder, path), join(shown, path)),
+    problems,
+    warnings,
+  )
+  const settings = build(main, from, { file, folder, hash: hashOf(...textsOf(main.source, from, shown)) })
+  if (problems.length > 0 || settings === undefined) return { loaded: { problems: inOrder(problems) }, contents }
+  return { loaded: { settings, warnings: inOrder([...warnings, ...placed(settings, main, from)]) }, contents }
+}
+
+type Mapping = { readonly [key: string]: unknown }
+
+/** A file as it was read. `raw` is its value before interpolation. */
+type Opened = { readonly source: Source; readonly raw: Mapping; readonly value: Mapping; readonly reader: Reader }
+
+const isMapping = (value: unknown): value is Mapping =>
+  value !== null && typeof value === 'object' && !Array.isArray(value)
+
+const readText = async (path: string): Promise<string | Error> => {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path))
+  } catch (error) {
+    return error as Error
+  }
+}
+
+/** Rules and tests are never interpolated; whoever writes a reference there should know. */
+const literals = (source: Source, value: Mapping): Finding[] => {
+  const find = (part: unknown, path: Path): Finding[] => {
+    if (typeof part === 'string')
+      return /\$\{(env|file):/.test(part)
+        ? [source.finding(path, 'this stays as it is written: nothing is interpolated in rules and tests')]
+        : []
+    if (part === null || typeof part !== 'object') return []
+    return Object.entries(part).flatMap(([key, member]) =>
+      find(member, [...path, Array.isArray(part) ? Number(key) : key]),
+    )
+  }
+  return [...literalKeys].flatMap(key => find(value[key], [key]))
+}
+
+// ---- files with rules
+
+/** The rules of the configuration file itself, and then those of the files that it names, in byte order of their names. */
+const ruleSources = async (
+  main: Opened,
+  folder: string,
+  open: (path: string) => Promise<Opened | undefined>,
+  problems: Finding[],
+  warnings: Finding[],
+): Promise<RuleFile[]> => {
+  const given = main.value.rules
+  const globs =
+    typeof given === 'string'
+      ? [given]
+      : Array.isArray(given) && given.some(item => typeof item === 'string')
+        ? given
+        : []
+  const inline = ruleFile(
+    main.source,
+    main.reader,
+    globs.length === 0 ? main.value : { ...main.value, rules: undefined },
+  )
+  if (given !== undefined && typeof given !== 'string' && !Array.isArray(given)) return [inline]
+  const paths = new Set<string>()
+  for (const [index, glob] of globs.entries()) {
+    const path = typeof given === 'string' ? ['rules'] : ['rules', index]
+    if (typeof glob !== 'string') {
+      problems.push(
+        main.source.finding(path, 'rules must be files or the rules themselves, not both; move the rules into a file'),
+      )
+      continue
+    }
+    const found = await filesOf(glob, folder)
+    if (found.length === 0)
+      (isGlob(glob) ? warnings : problems).push(main.source.finding(path, `no file is called "${glob}"`))
+    for (const one of found) paths.add(one)
+  }
+  const ordered = [...paths].sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)))
+  const files: RuleFile[] = [inline]
+  for (const path of ordered) {
+    const opened = await open(path)
+    if (opened === undefined) continue
+    opened.reader.read(ruleSchema.keys, opened.value, [])
+    files.push(ruleFile(opened.source, opened.reader, opened.value))
+  }
+  return files
+}
+
+const isGlob = (path: string): boolean => /[*?[\]{}]/.test(path)
+
+/** Paths below `folder` that fit; hidden files and folders (such as Kubernetes' `..data`) do not, unless they are named. */
+const filesOf = async (glob: string, folder: string): Promise<string[]> => {
+  if (!isGlob(glob)) return [glob]
+  const segments = glob.split('/')
+  const base = segments.slice(0, segments.findIndex(isGlob)).join('/')
+  try {
+    const found = await readdir(resolve(folder, base === '' && glob.startsWith('/') ? '/' : base), {
+      recursive: segments.includes('**') || segments.findIndex(isGlob) < segments.length - 1,
+    })
+    return found
+      .map(name => (segments.findIndex(isGlob) === 0 ? name : `${base}/${name}`))
+      .filter(path => minimatch(path, glob, { nonegate: true, nocomment: true }))
+  } catch {
+    return []
+  }
+}
+
+/** Names and texts of all files, as they are hashed. */
+const textsOf = (main: Source, files: readonly RuleFile[], shown: string): string[] => {
+  const others = files
+    .filter(({ source }) => source !== main)
+    .flatMap(({ source }) => [source.file.slice(shown === '.' ? 0 : shown.length + 1), source.text])
+  return [basename(main.file), main.text, ...others]
+}
+
+// ---- the snapshot
+
+const build = (
+  main: Opened,
+  files: readonly RuleFile[],
+  about: { readonly file: string; readonly folder: string; readonly hash: string },
+): Settings | undefined => {
+  const { value, reader } = main
+  reader.read(schema.keys, value, [])
+  const section = <K extends keyof typeof schema.sections>(key: K): z.output<(typeof schema.sections)[K]> | undefined =>
+    reader.read(schema.sections[key], value[key], [key]) as z.output<(typeof schema.sections)[K]> | undefined
+  const items = <T extends z.ZodType>(key: string, item: T): parts.Placed<z.output<T>>[] => {
+    const list = value[key] ?? []
+    if (!Array.isArray(list)) reader.say([key], `${key} must be a list`)
+    return (Array.isArray(list) ? list : []).flatMap((one, index) => {
+      const read = reader.read(item, one, [key, index])
+      return read === undefined ? [] : [{ value: read, path: [key, index] }]
+    })
+  }
+
+  section('version')
+  section('mode')
+  if (value.rules !== undefined && typeof value.rules !== 'string' && !Array.isArray(value.rules)) section('rules')
+  const gateSection = section('gate')
+  const gate = gateSection && parts.buildGate(reader, gateSection)
+  const consoleSection = section('console')
+  const console = consoleSection && parts.buildConsole(reader, consoleSection)
+  const admin = section('admin')
+  const keys = section('keys')
+  parts.checkKeys(reader, keys)
+  const storeSection = section('store')
+  const store =
+    storeSection && parts.buildStore(reader, storeSection, about.folder, value.keys === undefined ? undefined : '')
+  const auditSection = section('audit')
+  const audit = auditSection && parts.buildAudit(reader, auditSection, about.folder)
+  const issuers = items('issuers', schema.issuer).map(({ value, path }) => ({ value: parts.buildIssuer(value), path }))
+  const people = items('people', schema.person)
+  parts.checkIdentities(reader, issuers, console, people)
+  const limits = gate?.limits ?? schema.defaultLimits
+  const upstreams = items('upstreams', schema.upstream).map(one => ({
+    value: parts.buildUpstream(reader, one, (main.raw.upstreams as readonly unknown[])[one.path[1] as number], limits),
+    path: one.path,
+  }))
+  parts.checkUpstreams(reader, upstreams)
+  parts.checkListeners(reader, { gate: gate?.listen, console: console?.listen, admin: admin?.listen })
+
+  const names = (key: 'issuers' | 'upstreams'): string[] =>
+    (Array.isArray(value[key]) ? value[key] : []).map(one => String((one as { name?: unknown } | null)?.name))
+  const rules = buildRules(files, {
+    logins: console?.login.map(({ name }) => name),
+    issuers: names('issuers'),
+    upstreams: upstreams.map(one => one.value),
+    upstreamNames: names('upstreams'),
+    people: people.map(one => one.value),
+  })
+  if (
+    gate === undefined ||
+    console === undefined ||
+    admin === undefined ||
+    store === undefined ||
+    audit === undefined ||
+    gateSection === undefined
+  )
+    return undefined
+  return {
+    hash: about.hash,
+    file: about.file,
+    loadedAt: Date.now(),
+    gate,
+    console,
+    admin,
+    store,
+    keys,
+    issuers: issuers.map(one => one.value),
+    people: people.map(one => one.value),
+    upstreams: upstreams.map(one => one.value),
+    ...rules,
+    ruleFiles: files.filter(({ source, rules }) => source !== main.source || rules.length > 0).map(({ source }) => source.file),
+    audit,
+    tokenGraceMs: gateSection.tokenGrace,
+  }
+}
+
+/** Doubts about a configuration that is otherwise good, where they are written. */
+const placed = (settings: Settings, main: Opened, files: readonly RuleFile[]): Finding[] => {
+  const rules = new Map(
+    files.flatMap(({ source, rules }) =>
+      rules.map(({ name, path }) => [name, source.finding([...path, 'name'], '')] as const),
+    ),
+  )
+  const found = doubts(settings).map(doubt => {
+    const at =
+      'rule' in doubt
+        ? rules.get(doubt.rule)
+        : main.source.finding(
+            ['upstreams', settings.upstreams.findIndex(({ name }) => name === doubt.upstream), 'url'],
+            '',
+          )
+    return { ...(at ?? main.source.finding([], '')), message: doubt.message }
+  })
+  if (settings.rules.length === 0)
+    found.push(main.source.finding(['rules'], 'there are no rules: every call is denied'))
+  return found
+}
+
+// What follows from something missing at the same place is left out; files stay in the order in which they were read.
+const inOrder = (findings: readonly Finding[]): Finding[] => {
+  const seen = new Set<string>()
+  const files = [...new Set(findings.map(({ file }) => file))]
+  return findings
+    .filter(finding => {
+      const key = JSON.stringify(finding)
+      return !seen.has(key) && seen.add(key)
+    })
+    .sort(
+      (one, other) =>
+        files.indexOf(one.file) - files.indexOf(other.file) || one.line - other.line || one.column - other.column,
+    )
+}

@@ -1,0 +1,292 @@
+// The sections of the configuration as the parts of the program see them, and what several keys of a section have to say to each other.
+import { resolve } from 'node:path'
+import type { z } from 'zod'
+import { hopByHop } from '../headers.ts'
+import { keyRing } from '../seal.ts'
+import type {
+  CredentialSettings,
+  Issuer,
+  Listen,
+  Login,
+  PersonEntry,
+  Settings,
+  StoreSettings,
+  Trail,
+  Upstream,
+} from '../settings.ts'
+import { canonical, hashOf } from './hash.ts'
+import { qualifyGroup } from './rules.ts'
+import { loopback } from './scalars.ts'
+import type * as schema from './schema.ts'
+import type { Path } from './source.ts'
+import type { Reader } from './strict.ts'
+
+type Section<K extends keyof typeof schema.sections> = z.output<(typeof schema.sections)[K]>
+
+export type Placed<T> = { readonly value: T; readonly path: Path }
+
+/** Undefined members left out: absent is absent. */
+const present = <T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>
+  }
+
+export const urlOf = ({ host, port }: Listen): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+
+// What a browser or a caller is told to use must be somewhere: an address to listen on is that only on this machine.
+const reachable = (
+  reader: Reader,
+  section: 'gate' | 'console',
+  value: { readonly listen: Listen; readonly url?: string | undefined },
+): string => {
+  if (value.url === undefined && !loopback(value.listen.host)) {
+    reader.say(
+      [section, 'listen'],
+      `${section}.url is missing: say under which https address ${section}.listen is reached`,
+    )
+  }
+  return value.url ?? urlOf(value.listen)
+}
+
+export const buildGate = (reader: Reader, gate: Section<'gate'>): Settings['gate'] => {
+  const { listen, trustedProxies, limits } = gate
+  return { listen, url: reachable(reader, 'gate', gate), trustedProxies, limits }
+}
+
+export const buildConsole = (reader: Reader, value: Section<'console'>): Settings['console'] => {
+  const logins = value.login.map(({ name }) => name)
+  const domains = new Map<string, string>()
+  for (const [index, { name, emailDomains, scopes }] of value.login.entries()) {
+    const path = ['console', 'login', index]
+    if (!scopes.includes('openid')) reader.say([...path, 'scopes'], 'console.login scopes must include "openid"')
+    for (const domain of emailDomains) {
+      const other = domains.get(domain)
+      if (other !== undefined)
+        reader.say(
+          [...path, 'emailDomains'],
+          `"${domain}" already belongs to the login "${other}"; one login vouches for a domain`,
+        )
+      domains.set(domain, name)
+    }
+  }
+  const groups = (role: 'auditors' | 'operators'): string[] =>
+    value[role].groups.map((group, index) => qualifyGroup(reader, group, ['console', role, 'groups', index], logins))
+  return {
+    listen: value.listen,
+    url: reachable(reader, 'console', value),
+    audience: value.audience,
+    login: value.login.map(buildLogin),
+    auditors: groups('auditors'),
+    operators: groups('operators'),
+  }
+}
+
+const buildLogin = (login: Section<'console'>['login'][number]): Login => ({
+  name: login.name,
+  issuer: login.issuer,
+  clientId: login.clientId,
+  clientSecret: login.clientSecret,
+  scopes: login.scopes,
+  claims: login.claims,
+  emailDomains: login.emailDomains,
+  interactive: login.interactive && {
+    clients: login.interactive.clients,
+    amr: login.interactive.amr,
+    maxAgeMs: login.interactive.maxAge,
+  },
+})
+
+export const buildIssuer = (issuer: z.output<typeof schema.issuer>): Issuer => ({
+  name: issuer.name,
+  issuer: issuer.issuer,
+  directory: issuer.directory,
+  audience: issuer.audience,
+  algorithms: issuer.algorithms,
+  claims: { ...issuer.claims, reason: issuer.claims.reason ?? [] },
+  kind: issuer.kind,
+  ownerless: issuer.ownerless,
+  jwksUri: issuer.jwksUri,
+})
+
+/** What issuers, logins and people have to say to each other. Undefined lists could not be read. */
+export const checkIdentities = (
+  reader: Reader,
+  issuers: readonly Placed<Issuer>[],
+  console: Settings['console'] | undefined,
+  people: readonly Placed<PersonEntry>[],
+): void => {
+  const logins = console?.login ?? []
+  const names = new Map(logins.map(({ name }, index) => [name, `console.login[${index}]`]))
+  if (names.size < logins.length)
+    reader.say(
+      ['console', 'login'],
+      'console.login: two logins have the same name; names are unique over login and issuers',
+    )
+  for (const { value, path } of issuers) {
+    const other = names.get(value.name)
+    if (other !== undefined)
+      reader.say(
+        [...path, 'name'],
+        `"${value.name}" is already the name of ${other}; names are unique over login and issuers`,
+      )
+    names.set(value.name, `issuers[${path[1]}]`)
+    if (value.directory !== undefined && logins.length > 0 && !logins.some(({ name }) => name === value.directory)) {
+      reader.say([...path, 'directory'], `no login is called "${value.directory}"`)
+    }
+    if (console?.audience !== undefined && value.audience.includes(console.audience)) {
+      reader.say(
+        [...path, 'audience'],
+        "the audience is also the console's: a token for the gate would open the console; use two audiences",
+      )
+    }
+  }
+  const urls = new Map<string, string>()
+  for (const { value, path } of issuers) {
+    const other = urls.get(value.issuer)
+    if (other !== undefined)
+      reader.say([...path, 'issuer'], `"${other}" has the same issuer; give it both audiences in one entry`)
+    urls.set(value.issuer, value.name)
+  }
+  for (const { value, path } of console === undefined ? [] : people) {
+    for (const key of ['accounts', 'owns'] as const) {
+      for (const [index, account] of value[key].entries()) {
+        const place = account.slice(0, account.indexOf(':'))
+        if (!names.has(place)) reader.say([...path, key, index], `"${place}" is the name of no login and no issuer`)
+      }
+    }
+  }
+}
+
+const forbidden: ReadonlySet<string> = new Set([...hopByHop, 'host', 'content-length', 'expect', 'proxy-authorization'])
+
+/** `raw` is the entry before interpolation: the hash covers where a credential comes from, not what it is. */
+export const buildUpstream = (
+  reader: Reader,
+  { value, path }: Placed<z.output<typeof schema.upstream>>,
+  raw: unknown,
+  limits: Settings['gate']['limits'],
+): Upstream => {
+  const { prefix, host } = value.at
+  if ((prefix === undefined) === (host === undefined))
+    reader.say([...path, 'at'], 'at must have one of prefix and host')
+  if (
+    value.token !== undefined &&
+    (forbidden.has(value.token.header) || ['authorization', 'cookie'].includes(value.token.header))
+  ) {
+    reader.say([...path, 'token', 'header'], `token.header must not be "${value.token.header}"`)
+  }
+  const reference = (raw as { credential?: unknown } | undefined)?.credential
+  return {
+    name: value.name,
+    kind: value.kind,
+    url: value.url,
+    at: prefix === undefined ? { hosts: host ?? [] } : { prefix },
+    credential: buildCredential(reader, value.credential, [...path, 'credential']),
+    tokenHeader: value.token?.header,
+    timeouts: { connectMs: value.timeouts.connect, headersMs: value.timeouts.headers, idleMs: value.timeouts.idle },
+    volatileHeaders: value.volatileHeaders,
+    limits: { inspect: value.limits.inspect ?? limits.inspect, held: value.limits.held ?? limits.held },
+    encodedSlash: value.encodedSlash,
+    doubleSlash: value.doubleSlash,
+    pathParameters: value.pathParameters,
+    caseSensitive: value.caseSensitive,
+    getBody: value.getBody,
+    underscores: value.underscores,
+    hash: hashOf(value.kind, value.url, canonical(reference)),
+  }
+}
+
+const buildCredential = (
+  reader: Reader,
+  value: z.output<typeof schema.upstream>['credential'],
+  path: Path,
+): CredentialSettings | undefined => {
+  if (value === undefined) return undefined
+  const { bearer, basic, headers } = present(value)
+  if ([bearer, basic, headers].filter(one => one !== undefined).length !== 1) {
+    reader.say(path, 'credential must have one of bearer, basic and headers')
+    return undefined
+  }
+  for (const name of Object.keys(headers ?? {})) {
+    if (forbidden.has(name.toLowerCase()))
+      reader.say([...path, 'headers', name], `credential.headers must not set "${name}"`, 'key')
+  }
+  if (bearer !== undefined) return { kind: 'bearer', token: bearer }
+  if (basic !== undefined) return { kind: 'basic', ...basic }
+  return { kind: 'headers', headers: headers ?? {} }
+}
+
+/** No two upstreams may want the same calls. */
+export const checkUpstreams = (reader: Reader, upstreams: readonly Placed<Upstream>[]): void => {
+  const taken = new Map<string, string>()
+  const take = (key: string, upstream: string, path: Path, message: (other: string) => string): void => {
+    const other = taken.get(key)
+    if (other !== undefined) reader.say(path, message(other))
+    taken.set(key, upstream)
+  }
+  for (const { value, path } of upstreams) {
+    take(
+      `name ${value.name}`,
+      value.name,
+      [...path, 'name'],
+      () => `two upstreams are called "${value.name}"; names are unique`,
+    )
+    const places = 'prefix' in value.at ? [`prefix ${value.at.prefix}`] : value.at.hosts.map(host => `host ${host}`)
+    for (const place of places)
+      take(place, value.name, [...path, 'at'], other => `${place} already leads to the upstream "${other}"`)
+  }
+}
+
+export const buildStore = (
+  reader: Reader,
+  value: Section<'store'>,
+  folder: string,
+  keys: string | undefined,
+): StoreSettings => {
+  const { url, durable } = typeof value === 'string' ? { url: value, durable: undefined } : value
+  if (!url.startsWith('sqlite:')) {
+    if (keys === undefined)
+      reader.say(
+        ['keys'],
+        '"keys" is missing: with Redis every replica needs the same ones ("id:" and 32 bytes in base64, from the environment or a file)',
+      )
+    return { kind: 'redis', url, durable }
+  }
+  if (durable !== undefined) reader.say(['store', 'durable'], 'store.durable is for Redis; SQLite is always durable')
+  const path = url.slice('sqlite:'.length)
+  return { kind: 'sqlite', path: path === ':memory:' ? path : resolve(folder, path) }
+}
+
+/** Says what is wrong with the key ring without showing it. */
+export const checkKeys = (reader: Reader, keys: string | undefined): void => {
+  if (keys === undefined) return
+  try {
+    keyRing(keys)
+  } catch (error) {
+    reader.say(['keys'], `keys: ${(error as Error).message}`)
+  }
+}
+
+export const buildAudit = (reader: Reader, audit: Section<'audit'>, folder: string): Settings['audit'] => ({
+  strict: audit.strict,
+  spool: audit.spool && resolve(folder, audit.spool),
+  trails: audit.trails.flatMap(({ kind, path }, index): Trail[] => {
+    if (kind === 'stdout' && path !== undefined)
+      reader.say(['audit', 'trails', index, 'path'], 'a stdout trail has no path', 'key')
+    if (kind === 'file' && path === undefined) reader.say(['audit', 'trails', index], 'a file trail needs a path')
+    return kind === 'stdout' ? [{ kind }] : path === undefined ? [] : [{ kind, path: resolve(folder, path) }]
+  }),
+})
+
+/** Two listeners cannot share an address. */
+export const checkListeners = (reader: Reader, listeners: { readonly [section: string]: Listen | undefined }): void => {
+  const taken = new Map<string, string>()
+  for (const [section, listen] of Object.entries(listeners)) {
+    if (listen === undefined || listen.port === 0) continue
+    const key = `${listen.host}:${listen.port}`
+    const other = taken.get(key)
+    if (other !== undefined)
+      reader.say([section, 'listen'], `${section}.listen is the same as ${other}.listen; give it a port of its own`)
+    taken.set(key, section)
+  }
+}

@@ -1,0 +1,273 @@
+// The shape of the configuration file, with its defaults. What is planned but not built is named beside the keys that are, and refused.
+// What several keys have to say to each other is checked in config.ts, what rules say in rules.ts.
+import { z } from 'zod'
+import * as rules from './rules-schema.ts'
+import {
+  baseUrl,
+  count,
+  domain,
+  duration,
+  durationOrNone,
+  flag,
+  headerName,
+  host,
+  list,
+  listen,
+  name,
+  network,
+  oneOf,
+  oneOrMore,
+  origin,
+  prefix,
+  secureUrl,
+  size,
+  text,
+  timeout,
+} from './scalars.ts'
+import { strict } from './strict.ts'
+
+const limits = strict({
+  header: size.prefault('32KiB').describe('Largest request head.'),
+  inspect: size.prefault('1MiB').describe('Largest body that rules read; a larger one is unknown to them.'),
+  held: size.prefault('10MiB').describe('Largest body that may be held.'),
+  heldBytes: size.prefault('2GiB').describe('All held bodies together.'),
+  answer: size.prefault('10MiB').describe('Largest answer kept for an async caller.'),
+  holdsPerCaller: count(1, 'holds').prefault(20),
+  holds: count(1, 'holds').prefault(100_000),
+})
+
+/** For what is checked while the gate's own section cannot be read. */
+export const defaultLimits = limits.parse({})
+
+const gate = strict(
+  {
+    listen: listen.prefault('127.0.0.1:8080'),
+    url: origin.optional().describe('What callers use. Default: http:// and `listen`, on loopback addresses.'),
+    trustedProxies: list(network).prefault([]).describe('Whose X-Forwarded-* are believed.'),
+    limits: limits.prefault({}),
+    tokenGrace: durationOrNone
+      .prefault('5m')
+      .describe("How long an async hold outlives its caller's last valid token."),
+  },
+  ['tls', 'assertionKey'],
+)
+
+const claim = oneOrMore(text('a claim name'))
+
+const login = strict({
+  name,
+  issuer: secureUrl,
+  clientId: text(),
+  clientSecret: text().optional(),
+  scopes: list(text()).prefault(['openid', 'profile', 'email']),
+  claims: strict({
+    person: claim.prefault(['uid', 'oid', 'sub']),
+    client: claim.prefault(['azp', 'client_id', 'cid', 'appid']),
+    email: claim.prefault('email'),
+    groups: claim.prefault('groups'),
+    name: claim.prefault('name'),
+  }).prefault({}),
+  emailDomains: list(domain).prefault([]).describe('Domains whose verified addresses this login may vouch for.'),
+  interactive: strict({
+    clients: list(text()).min(1, 'must name at least one client'),
+    amr: list(text()).prefault([]),
+    maxAge: duration.optional(),
+  })
+    .optional()
+    .describe('Whose bearer tokens may decide at the API; without it they may only read.'),
+})
+
+const groups = strict({ groups: list(text('a group')).prefault([]) })
+
+const console = strict({
+  listen: listen.prefault('127.0.0.1:8081'),
+  url: origin.optional().describe('Links to the console. Default: http:// and `listen`, on loopback addresses.'),
+  audience: text().optional().describe("Audience of bearer tokens for the API; never the gate's."),
+  login: list(login).prefault([]),
+  auditors: groups.prefault({}).describe('May read everything, decide nothing.'),
+  operators: groups.prefault({}).describe('May revoke, freeze and resolve, decide nothing.'),
+})
+
+const algorithms = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+] as const
+
+const kinds = ['human', 'agent', 'workload'] as const
+
+export const issuer = strict(
+  {
+    name,
+    issuer: secureUrl,
+    directory: name.optional().describe('The login whose person ids this issuer shares.'),
+    audience: oneOrMore(text('an audience')),
+    algorithms: list(z.enum(algorithms, { error: `must be an asymmetric algorithm: ${algorithms.join(', ')}` }))
+      .min(1, 'must not be empty')
+      .prefault(['RS256']),
+    claims: strict({
+      subject: claim.prefault('sub'),
+      person: claim.prefault(['uid', 'oid']),
+      client: claim.prefault(['azp', 'client_id', 'cid', 'appid']),
+      email: claim.prefault('email'),
+      groups: claim.prefault('groups'),
+      owner: claim.prefault('owner'),
+      name: claim.prefault('name'),
+      reason: claim.optional(),
+    }).prefault({}),
+    kind: z
+      .union([
+        oneOf(['auto', ...kinds]),
+        list(strict({ when: z.record(text(), rules.valueTest), kind: oneOf(kinds) })).min(1, 'must not be empty'),
+      ])
+      .prefault('auto'),
+    ownerless: oneOf(['refuse', 'accept']).prefault('refuse'),
+    jwksUri: secureUrl.optional().describe("Where the issuer's keys are, if its discovery does not say."),
+  },
+  ['introspect', 'clientId', 'clientSecret'],
+)
+
+const account = text('an account').regex(
+  /^[^:\s]+:.+$/,
+  'must be the name of a login or issuer, a colon and an id, such as "okta:00u1"',
+)
+
+export const person = strict({ name: text(), accounts: list(account).prefault([]), owns: list(account).prefault([]) })
+
+const visible = (what: string) =>
+  text(what).regex(/^[\x21-\x7e]+$/, `must be ${what} of visible ASCII characters without spaces`)
+
+const credential = strict(
+  {
+    bearer: visible('a token').optional(),
+    basic: strict({
+      user: text().regex(/^[^:\x00-\x1f\x7f]+$/, 'must have no colon and no control characters'),
+      password: text().regex(/^[^\x00-\x1f\x7f]+$/, 'must have no control characters'),
+    }).optional(),
+    headers: z
+      .record(
+        text('a header name').regex(/^[!#$%&'*+.^`|~0-9A-Za-z-]+$/, 'must be a header name'),
+        text().regex(/^[\x20-\x7e]+$/, 'must be printable ASCII on one line'),
+        { error: 'must be a mapping of header names to values' },
+      )
+      .refine(headers => Object.keys(headers).length > 0, 'must not be empty')
+      .optional(),
+  },
+  ['oauth2', 'sigv4', 'kubernetes', 'exec'],
+)
+
+const plannedKinds = [
+  'kubernetes',
+  'aws',
+  'clickhouse',
+  'influxdb',
+  'sql',
+  'elasticsearch',
+  'postgrest',
+  'graphql',
+  'mcp',
+]
+
+const choice = oneOf(['refuse', 'keep']).prefault('refuse')
+
+export const upstream = strict(
+  {
+    name,
+    kind: z.literal('http', {
+      error: ({ input }) =>
+        plannedKinds.includes(String(input)) ? `"${String(input)}" is not built yet; only "http" is` : 'must be "http"',
+    }),
+    url: baseUrl,
+    at: strict({ prefix: prefix.optional(), host: oneOrMore(host).optional() }),
+    credential: credential.optional(),
+    token: strict({ header: headerName })
+      .optional()
+      .describe('Where callers carry their token, if not in Authorization.'),
+    timeouts: strict({
+      connect: timeout.prefault('5s'),
+      headers: timeout.prefault('60s'),
+      idle: timeout.prefault('5m'),
+    })
+      .prefault({})
+      .describe('0 is none.'),
+    volatileHeaders: list(headerName)
+      .prefault([])
+      .describe('Headers that change from retry to retry without changing the call.'),
+    limits: strict({ inspect: size.optional(), held: size.optional() }).prefault({}),
+    encodedSlash: choice,
+    doubleSlash: choice,
+    pathParameters: choice,
+    caseSensitive: flag.prefault(true),
+    getBody: flag.prefault(false),
+    underscores: oneOf(['refuse', 'drop']).prefault('refuse'),
+  },
+  ['tls', 'http2', 'assertion', 'services', 'regions'],
+)
+
+const storeUrl = text('a store').regex(
+  /^(sqlite:.+|rediss?:\/\/.+|redis\+(sentinel|cluster):\/\/.+)$/,
+  'must be sqlite:<path>, redis://, rediss://, redis+sentinel:// or redis+cluster://',
+)
+
+const store = z.union([storeUrl, strict({ url: storeUrl, durable: oneOf(['always']).optional() })])
+
+const plannedTrails = ['s3', 'otlp', 'syslog']
+
+const trail = strict({
+  kind: z.enum(['stdout', 'file'], {
+    error: ({ input }) =>
+      plannedTrails.includes(String(input))
+        ? `"${String(input)}" is not built yet; only "file" and "stdout" are`
+        : 'must be "file" or "stdout"',
+  }),
+  path: text('a path').optional(),
+})
+
+const audit = strict(
+  {
+    strict: flag.prefault(false).describe('An allowed call waits until its entry is written.'),
+    spool: text('a path').optional().describe('Where entries of allowed calls wait while the store is away.'),
+    trails: list(trail).prefault([]),
+  },
+  ['key', 'checkpoint'],
+)
+
+const inlineOrFiles = z.union([text('a path or a glob'), list(z.union([text('a path or a glob'), rules.rule]))])
+
+/** What may stand at the top of the configuration file. */
+export const sections = {
+  version: z.literal(1, { error: 'must be 1' }),
+  gate: gate.prefault({}),
+  console: console.prefault({}),
+  admin: strict({ listen: listen.prefault('127.0.0.1:9090') }).prefault({}),
+  store: store.prefault('sqlite:./data/holdpoint.db'),
+  keys: text().optional().describe('id:base64 AES-256 keys, the first one seals. Required with Redis.'),
+  issuers: list(issuer).prefault([]),
+  people: list(person).prefault([]),
+  upstreams: list(upstream).prefault([]),
+  rules: inlineOrFiles.optional().describe('Files with rules, or the rules themselves.'),
+  audit: audit.prefault({}),
+  mode: z
+    .literal('enforce', {
+      error: ({ input }) =>
+        input === 'observe' ? '"observe" is not built yet; only "enforce" is' : 'must be "enforce"',
+    })
+    .prefault('enforce'),
+  ...rules.sections,
+}
+
+const unbuilt = ['channels', 'observeUntil', 'shards']
+
+/** The configuration file. */
+export const file = strict(sections, unbuilt)
+
+/** Its keys alone: each section is read by itself, so that a problem in one hides none in another. */
+export const keys = strict(Object.fromEntries(Object.keys(sections).map(key => [key, z.unknown().optional()])), unbuilt)

@@ -1,0 +1,131 @@
+// The console as one function from request to answer: the routes, the headers that every answer carries, and errors as pages or problems.
+// A GET never changes anything; what is not in the list of routes does not exist.
+import { Hono } from 'hono'
+import { errors, HoldpointError, problem, toError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { KeyRing } from '../seal.ts'
+import type { Settings } from '../settings.ts'
+import type { Store, StoreEvent } from '../store/store.ts'
+import { api } from './api.ts'
+import { assetRoutes } from './assets.ts'
+import { bearer } from './bearer.ts'
+import type { Desk } from './desk.ts'
+import { eventStreams } from './events.ts'
+import { frame, notice } from './frame.ts'
+import { loginRoutes, signInPage } from './login.ts'
+import { pages, readerOf } from './pages.ts'
+import type { Route } from './route.ts'
+import { sessions as makeSessions } from './sessions.ts'
+import { signIn as makeSignIn } from './signin.ts'
+import { type Env, visitors as makeVisitors } from './visitor.ts'
+
+export type ConsoleParts = {
+  readonly settings: () => Settings
+  readonly store: Pick<Store, 'shelf'>
+  readonly keys: KeyRing
+  readonly desk: Desk
+  /** The store's events, from `after` (undefined: from now on), until `signal` aborts. */
+  readonly events: (after: string | undefined, signal: AbortSignal) => AsyncIterable<StoreEvent>
+  readonly clock?: () => number
+  readonly log: Log
+  readonly heartbeatMs?: number
+}
+
+export type ConsoleApp = {
+  fetch(request: Request, env?: Env['Bindings']): Promise<Response>
+  /** What is served, as `METHOD path`. */
+  readonly routes: readonly string[]
+  /** Ends every stream of events. */
+  close(): void
+}
+
+const policy = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  "img-src 'self'",
+  "form-action 'self'",
+  "frame-ancestors 'none'",
+  "base-uri 'none'",
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+].join('; ')
+
+// `same-origin` and not `no-referrer`: with the latter browsers send `Origin: null` with our own forms, and the Origin check would be
+// worth nothing. Other sites get no referrer either way.
+const everyAnswer: Readonly<Record<string, string>> = {
+  'Content-Security-Policy': policy,
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Referrer-Policy': 'same-origin',
+  'X-Robots-Tag': 'noindex, nofollow',
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Permissions-Policy': 'camera=(), geolocation=(), microphone=()',
+}
+
+export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
+  const { settings, store, keys, desk, events, log } = parts
+  const clock = parts.clock ?? Date.now
+  const sessions = makeSessions(store.shelf, keys, clock)
+  const signIn = makeSignIn({ settings, shelf: store.shelf, keys, clock, log })
+  const visitors = makeVisitors({ settings, sessions, signIn, bearer: bearer(settings, clock), clock, log })
+  const streams = eventStreams({ desk, events, heartbeatMs: parts.heartbeatMs ?? 15_000 })
+  const consoleUrl = (): string => settings().console.url
+
+  const routes: readonly Route[] = [
+    ...pages({ settings, desk, visitors, sessions, clock }),
+    ...loginRoutes({ settings, sessions, signIn, visitors, desk, clock, log }),
+    ...api({ desk, visitors, streams, consoleUrl }),
+    ...assetRoutes,
+  ]
+
+  const app = new Hono<Env>()
+
+  app.use(async (context, next) => {
+    await next()
+    for (const [name, value] of Object.entries(everyAnswer)) context.res.headers.set(name, value)
+    if (!context.res.headers.has('cache-control')) context.res.headers.set('Cache-Control', 'no-store')
+    if (consoleUrl().startsWith('https:')) context.res.headers.set('Strict-Transport-Security', 'max-age=31536000')
+  })
+  for (const { method, path, answer } of routes) app.on(method, path, answer)
+  for (const path of new Set(routes.map(route => route.path))) {
+    const methods = routes.filter(route => route.path === path).map(route => route.method)
+    const allow = methods.includes('GET') ? ['HEAD', ...methods] : methods
+    app.all(path, () => {
+      throw new HoldpointError('method_not_allowed', `Use ${methods.join(' or ')}.`, {
+        headers: { Allow: allow.join(', ') },
+      })
+    })
+  }
+  app.notFound(() => {
+    throw new HoldpointError('no_route', 'The console has nothing at this address.')
+  })
+
+  app.onError(async (thrown, context) => {
+    const error = toError(thrown)
+    if (error.status >= 500)
+      log.error({ err: error.extras.cause ?? error, path: context.req.path }, 'a request to the console failed')
+    const { headers = {}, retryAfterS } = error.extras
+    for (const [name, value] of Object.entries(headers)) context.header(name, value)
+    if (retryAfterS !== undefined) context.header('Retry-After', String(retryAfterS))
+    const status = error.status as 500
+    if (context.req.path.startsWith('/api/')) {
+      return context.body(JSON.stringify(problem(error)), status, { 'Content-Type': 'application/problem+json' })
+    }
+    if (error.code === 'unauthenticated') return context.html(signInPage(error, '/'), status)
+    // The frame needs the visitor, and what failed may be just what is needed to know them.
+    const visitor = error.status >= 500 ? undefined : await visitors.ofPage(context.req.raw).catch(() => undefined)
+    const title = error.code === 'no_route' ? 'There is no such page' : errors[error.code].title
+    const detail = error.code === 'unknown_hold' ? 'It never existed, or it is not yours to see.' : (error.detail ?? '')
+    const body = notice(title, detail, { href: '/', text: 'To the queue' })
+    return context.html(frame({ title, reader: readerOf(visitor, settings(), sessions), body }), status)
+  })
+
+  return {
+    fetch: async (request, env) => app.fetch(request, env ?? {}),
+    routes: routes.map(({ method, path }) => `${method} ${path}`),
+    close: () => streams.close(),
+  }
+}

@@ -1,0 +1,56 @@
+// What the console asks of the part that judges. The console shows and carries words; it never decides anything itself.
+// Every method throws HoldpointError; what a reviewer may not see is unknown_hold, as if it did not exist.
+import type { Entry, HoldRow, HoldView, Reviewer } from '../nouns.ts'
+import type { State } from '../states.ts'
+
+export type HoldsQuery = {
+  readonly status: 'pending' | 'open' | 'closed' | State
+  readonly limit: number
+  /** A cursor from an earlier answer. */
+  readonly after?: string
+  readonly caller?: string
+  readonly rule?: string
+  readonly upstream?: string
+  readonly reviewer?: string
+}
+
+export type AuditQuery = { readonly after?: number; readonly before?: number; readonly limit: number }
+
+/** An audit entry with its place and time (RFC 3339) in the log. */
+export type AuditEntry = Entry & { readonly seq: number; readonly at: string }
+
+/** A rule in force, as reviewers read it. `where` is `file:line`. */
+export type RuleView = {
+  readonly name: string
+  readonly then: string
+  readonly where: string
+  readonly hash: string
+  readonly line: string
+}
+
+export type Desk = {
+  list(reviewer: Reviewer, query: HoldsQuery): Promise<{ readonly holds: readonly HoldRow[]; readonly next?: string }>
+  /** @throws unknown_hold when it may not be seen */
+  show(reviewer: Reviewer, id: string): Promise<HoldView>
+  /** @throws own_call, not_approver, already_decided, view_changed, malformed (a comment is required) */
+  decide(
+    reviewer: Reviewer,
+    id: string,
+    verdict: 'approve' | 'deny',
+    word: { readonly comment?: string; readonly view?: string },
+  ): Promise<HoldView>
+  revoke(reviewer: Reviewer, id: string, word: { readonly comment?: string }): Promise<HoldView>
+  resolve(
+    reviewer: Reviewer,
+    id: string,
+    word: { readonly comment?: string; readonly outcome: 'delivered' | 'failed' },
+  ): Promise<HoldView>
+  /** Newest first with `before` or neither, oldest first with `after`. @throws not_approver unless the reviewer is an auditor */
+  audit(
+    reviewer: Reviewer,
+    query: AuditQuery,
+  ): Promise<{ readonly entries: readonly AuditEntry[]; readonly next?: number }>
+  rules(reviewer: Reviewer): Promise<readonly RuleView[]>
+  /** Records a sign-in, a sign-out or a refused sign-in. What cannot be recorded does not happen. */
+  note(entry: Entry): Promise<void>
+}

@@ -1,0 +1,213 @@
+// One hold, in the order in which it should be read: what would happen, who, why, the rule, the exact request, what is hidden, the votes,
+// and only then the buttons. What the caller says about itself is labelled as such and never comes before what would really happen.
+import { html } from 'hono/html'
+import type { HoldView } from '../nouns.ts'
+import type { State } from '../states.ts'
+import { at, csrfField, due, type Html, type Reader, stateChip, votesLine } from './frame.ts'
+import { becauseWords, bytes, grouped, plural, stateWords, visible } from './text.ts'
+
+const blankMost = 3
+
+/** What went wrong with the verdict that was just tried, and the comment that came with it. */
+export type Slip = { readonly title: string; readonly detail: string; readonly comment: string }
+
+const fact = (name: string, value: Html | string): Html => html`<div><dt>${name}</dt><dd>${value}</dd></div>`
+
+const who = ({ caller, behind }: HoldView): Html => html`
+<section class="part">
+  <h2>Who</h2>
+  <dl class="facts">
+    ${fact('Caller', html`<strong><bdi>${visible(caller.name ?? caller.subject)}</bdi></strong> <span class="tag">${caller.kind}</span>`)}
+    ${fact(
+      'On behalf of',
+      behind.known
+        ? html`<bdi>${visible(behind.people.join(', '))}</bdi>`
+        : html`<strong class="warn">Owner unknown</strong>: no human is known behind this ${caller.kind}.`,
+    )}
+    ${fact('Identity', html`<code>${visible(caller.issuer)}</code> · <code>${visible(caller.subject)}</code>`)}
+    ${caller.email === undefined ? '' : fact('E-mail', html`<bdi>${visible(caller.email)}</bdi>`)}
+    ${caller.client === undefined ? '' : fact('Client', html`<code>${visible(caller.client)}</code>`)}
+  </dl>
+</section>`
+
+const why = ({ reason, caller }: HoldView): Html => html`
+<section class="part">
+  <h2>Why</h2>
+  ${
+    reason === undefined
+      ? html`<p class="muted">The ${caller.kind} gave no reason.</p>`
+      : html`<figure class="said"><figcaption>The ${caller.kind}'s own words. Nobody has checked them.</figcaption><blockquote><bdi>${visible(reason, 'block')}</bdi></blockquote></figure>`
+  }
+</section>`
+
+const rule = ({ rules, approvers, upstream }: HoldView): Html => html`
+<section class="part">
+  <h2>Rule</h2>
+  <dl class="facts">
+    ${fact('Held by', rules.map(name => html`<code>${visible(name)}</code> `) as unknown as Html)}
+    ${fact('Decided by', approvers.length === 0 ? 'nobody in particular' : visible(approvers.join(', ')))}
+    ${fact('Upstream', visible(upstream))}
+  </dl>
+</section>`
+
+// Blank lines are how something gets pushed out of sight: a run of them is counted instead of shown.
+const lines = (text: string): Html[] => {
+  const all = visible(text, 'block').split('\n')
+  const out: Html[] = []
+  for (let at = 0; at < all.length; at += 1) {
+    const next = all.findIndex((line, index) => index >= at && line.trim() !== '')
+    const blank = (next < 0 ? all.length : next) - at
+    if (blank > blankMost) {
+      out.push(html`<span class="gap">${blank} empty lines</span>`)
+      at += blank - 1
+    } else out.push(html`<span class="line" data-line="${at + 1}">${all[at]}\n</span>`)
+  }
+  return out
+}
+
+const body = ({ request }: HoldView): Html => {
+  const { body } = request
+  if (body.kind === 'none') return html`<p class="muted">No body.</p>`
+  if (body.kind === 'opaque') {
+    return html`<p class="callout"><strong>The body cannot be shown.</strong> <code>${visible(body.type)}</code>, ${bytes(body.size)}: ${visible(body.why)}</p>`
+  }
+  return html`
+<h3>Body <span class="muted">${visible(body.type)}, ${bytes(body.size)}</span></h3>
+<pre class="code numbered" tabindex="0" aria-label="Body of the request">${lines(body.text)}</pre>
+${body.cut ? html`<p class="callout"><strong>The text was cut here.</strong> What was cut has not been shown to anybody.</p>` : ''}`
+}
+
+const request = (hold: HoldView): Html => html`
+<section class="part">
+  <h2>Exact request</h2>
+  <pre class="code" tabindex="0" aria-label="Method and target of the request"><strong>${visible(hold.request.method)}</strong> ${visible(hold.request.target)}</pre>
+  ${
+    hold.request.headers.length === 0
+      ? ''
+      : html`<h3>Headers</h3><dl class="headers">${hold.request.headers.map(([name, value]) => html`<div><dt>${visible(name)}</dt><dd>${visible(value)}</dd></div>`)}</dl>`
+  }
+  ${body(hold)}
+  ${hidden(hold)}
+  <dl class="facts">${fact('Digest', html`<code class="digest">${visible(hold.digest)}</code>`)}</dl>
+</section>`
+
+const hidden = ({ hidden }: HoldView): Html => {
+  if (hidden.bytes === 0) return html`<p class="muted">Nothing is hidden: you see all ${bytes(hidden.of)}.</p>`
+  return html`
+<div class="callout">
+  <p><strong>${grouped(hidden.bytes)} of ${bytes(hidden.of)} hidden.</strong> Masked values show their kind and length, never their content.</p>
+  ${
+    hidden.unseen.length === 0
+      ? ''
+      : html`<p>${plural(hidden.unseen.length, 'value that nobody has looked at', 'values that nobody has looked at')}:</p><ul>${hidden.unseen.map(path => html`<li><code>${visible(path)}</code></li>`)}</ul>`
+  }
+</div>`
+}
+
+const verdicts = ({ verdicts }: HoldView): Html | '' =>
+  verdicts.length === 0
+    ? ''
+    : html`
+<ul class="verdicts">${verdicts.map(
+        one => html`
+  <li class="${one.verdict === 'approve' ? 'good' : 'bad'}">
+    <strong><bdi>${visible(one.reviewer)}</bdi></strong> ${one.verdict === 'approve' ? 'approved' : 'denied'} · ${at(one.at)}
+    ${one.comment === undefined ? '' : html`<blockquote><bdi>${visible(one.comment, 'block')}</bdi></blockquote>`}
+  </li>`,
+      )}</ul>`
+
+const comment = (required: boolean, kept: string): Html => html`
+<label class="field"><span>Comment <span class="muted">${required ? 'required' : 'optional'}; the caller reads it</span></span>
+<textarea name="comment" rows="3" maxlength="2000"${required ? html` required` : ''}>${kept}</textarea></label>`
+
+const decide = (hold: HoldView, reader: Reader, kept: string): Html => {
+  const unseen = hold.hidden.unseen.length
+  return html`
+<form class="decide" method="post" action="/holds/${hold.id}/approve">
+  ${csrfField(reader)}<input type="hidden" name="view" value="${hold.view}">
+  <p>Approving sends exactly this request to <strong>${visible(hold.upstream)}</strong>, once.</p>
+  ${comment(hold.comment_required, kept)}
+  <div class="buttons">
+    <button class="approve" type="submit" data-key="a">Approve${unseen === 0 ? '' : `, ${plural(unseen, 'value')} unseen`}</button>
+    <button class="deny" type="submit" data-key="d" formaction="/holds/${hold.id}/deny">Deny</button>
+  </div>
+</form>`
+}
+
+const revoke = (hold: HoldView, reader: Reader, kept: string): Html => {
+  const words: Partial<Record<State, string>> = {
+    pending: 'Nothing has been sent. You can withdraw this call.',
+    released: 'It is being sent. Revoking ends what is still open.',
+  }
+  return html`
+<form class="decide" method="post" action="/holds/${hold.id}/revoke">
+  ${csrfField(reader)}
+  <p>${words[hold.status] ?? 'It has not been sent. You can still take the approval back.'}</p>
+  ${comment(false, kept)}
+  <div class="buttons"><button class="deny" type="submit" data-key="d">${hold.status === 'pending' ? 'Withdraw' : 'Revoke'}</button></div>
+</form>`
+}
+
+const resolve = (hold: HoldView, reader: Reader, kept: string): Html => html`
+<form class="decide" method="post" action="/holds/${hold.id}/resolve">
+  ${csrfField(reader)}
+  <p>Find out from <strong>${visible(hold.upstream)}</strong> what became of it, then say so. It is not sent again.</p>
+  ${comment(true, kept)}
+  <div class="buttons">
+    <button type="submit" name="outcome" value="delivered">It was done</button>
+    <button type="submit" name="outcome" value="failed">It was not done</button>
+  </div>
+</form>`
+
+const actions = (hold: HoldView, reader: Reader, kept: string): Html => {
+  const { you } = hold
+  if (you.may_decide) return decide(hold, reader, kept)
+  return html`
+${hold.status === 'pending' ? html`<p class="callout">${visible(becauseWords(you.because, you.detail))}</p>` : ''}
+${you.may_revoke ? revoke(hold, reader, kept) : ''}
+${you.may_resolve ? resolve(hold, reader, kept) : ''}`
+}
+
+const outcome = (hold: HoldView): Html | '' => {
+  if (hold.status === 'pending') return ''
+  const { delivery } = hold
+  return html`
+<p class="outcome">${stateWords[hold.status]}${hold.closed_at === undefined ? '' : html` · ${at(hold.closed_at)}`}</p>
+${hold.why === undefined ? '' : html`<p>${visible(hold.why)}</p>`}
+${delivery?.status === undefined ? '' : html`<p>The upstream answered <strong>${delivery.status}</strong> · ${at(delivery.at)}</p>`}`
+}
+
+const standing = (hold: HoldView, reader: Reader, now: number, kept: string): Html => html`
+<aside class="decision" aria-label="Decision">
+  <h2>Decision</h2>
+  ${outcome(hold)}
+  <dl class="facts">
+    ${fact('Votes', html`<strong>${votesLine(hold.votes)}</strong>`)}
+    ${hold.status === 'pending' ? fact('Deadline', html`${due(hold.expires_at, now)}<br><span class="muted">${at(hold.expires_at)}</span>`) : ''}
+    ${hold.status === 'approved' && hold.approved_until !== undefined ? fact('Good for', html`${due(hold.approved_until, now)}`) : ''}
+    ${fact('Held since', at(hold.opened_at))}
+  </dl>
+  ${verdicts(hold)}
+  ${actions(hold, reader, kept)}
+</aside>`
+
+/** @param slip a verdict that was just refused */
+export const holdPage = (hold: HoldView, reader: Reader, now: number, slip?: Slip): Html => html`
+${slip === undefined ? '' : html`<div class="slip" role="alert"><strong>${slip.title}.</strong> ${visible(slip.detail)}</div>`}
+<div class="callout" id="moved" role="status" hidden>This call changed while you were writing. <a href="/holds/${hold.id}">Read it again</a></div>
+<div id="live" data-as="${hold.status} ${votesLine(hold.votes)}">
+<header class="hold-head">
+  ${
+    hold.earlier === undefined
+      ? ''
+      : html`<p class="callout"><strong>The same call was ${hold.earlier.status === 'unknown' ? 'sent, with an answer nobody knows,' : stateWords[hold.earlier.status].toLowerCase()} at ${at(hold.earlier.at)}.</strong> <a href="/holds/${hold.earlier.id}">See that one</a> before you let it happen again.</p>`
+  }
+  <p>${stateChip(hold.status)}</p>
+  <h1>${visible(hold.line)}</h1>
+  <p class="action"><code>${visible(hold.action.name)}</code> on <code>${visible(hold.action.resource)}</code> <span class="tag">${hold.action.access}</span></p>
+</header>
+<div class="hold">
+  <div class="story">${who(hold)}${why(hold)}${rule(hold)}${request(hold)}</div>
+  ${standing(hold, reader, now, slip?.comment ?? '')}
+</div>
+</div>`

@@ -1,0 +1,190 @@
+// Signing in and out as pages: where to sign in, the provider's redirect back, and the end of a session.
+// A new session gets a new id and ends the one before (facts O5). A sign-in that cannot be recorded does not happen.
+import type { Context } from 'hono'
+import { html } from 'hono/html'
+import { type HoldpointError, toError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Entry, Reviewer } from '../nouns.ts'
+import { whoReviews } from '../record.ts'
+import type { Login, Settings } from '../settings.ts'
+import type { Desk } from './desk.ts'
+import { frame, type Html, notice } from './frame.ts'
+import { readForm } from './input.ts'
+import { reviewerOf } from './person.ts'
+import type { Route } from './route.ts'
+import type { Sessions } from './sessions.ts'
+import { newBrowser, type SignIn, safePath } from './signin.ts'
+import { cookieName, type Env, readCookie, setCookie, type Visitors } from './visitor.ts'
+
+const signinS = 10 * 60
+const sessionS = 12 * 3_600
+// Refused sign-ins are cheap to cause: beyond this many in a minute they are counted, not written one by one.
+const refusalsPerMinute = 30
+
+const chooser = (title: string, words: string, logins: readonly Login[], to: string): Html => html`
+<section class="notice">
+  <h1>${title}</h1>
+  <p class="muted">${words}</p>
+  ${logins.map(
+    login =>
+      html`<p><a class="button wide-button" href="/login?${new URLSearchParams({ with: login.name, to }).toString()}">Sign in with ${login.name}</a></p>`,
+  )}
+</section>`
+
+export const loginRoutes = (parts: {
+  readonly settings: () => Settings
+  readonly sessions: Sessions
+  readonly signIn: SignIn
+  readonly visitors: Visitors
+  readonly desk: Desk
+  readonly clock: () => number
+  readonly log: Log
+}): readonly Route[] => {
+  const { settings, sessions, signIn, visitors, desk, clock, log } = parts
+  const url = (): string => settings().console.url
+
+  const addressOf = (context: Context<Env>): { address?: string } => {
+    const address = context.env?.incoming?.socket.remoteAddress
+    return address === undefined ? {} : { address }
+  }
+
+  const refusals = { minute: 0, count: 0 }
+  const noteRefusal = async (entry: Entry): Promise<void> => {
+    const minute = Math.floor(clock() / 60_000)
+    const left = Math.max(0, refusals.count - refusalsPerMinute)
+    if (minute !== refusals.minute) {
+      refusals.minute = minute
+      refusals.count = 0
+      if (left > 0)
+        await desk.note({
+          kind: 'signin.refused',
+          count: left,
+          detail: 'more in the minutes before, not written one by one',
+        })
+    }
+    refusals.count += 1
+    if (refusals.count <= refusalsPerMinute) await desk.note(entry)
+  }
+
+  const begin = async (request: Request, login: Login, to: string): Promise<Response> => {
+    // Several tabs of one browser may sign in at the same time, so its pre-session id is kept.
+    const known = readCookie(request, cookieName('signin', url()))
+    const browser = known !== undefined && /^[A-Za-z0-9_-]{43}$/.test(known) ? known : newBrowser()
+    const target = await signIn.start(login, browser, to)
+    return new Response(null, {
+      status: 302,
+      headers: { Location: target.href, 'Set-Cookie': setCookie('signin', browser, signinS, url()) },
+    })
+  }
+
+  const endSession = async (request: Request): Promise<Reviewer | undefined> => {
+    const visitor = await visitors.ofPage(request)
+    if (visitor?.session === undefined) return undefined
+    await sessions.end(visitor.session)
+    return visitor.reviewer
+  }
+
+  return [
+    {
+      method: 'GET',
+      path: '/login',
+      answer: async context => {
+        const logins = settings().console.login
+        const to = safePath(context.req.query('to'), url())
+        const wanted = context.req.query('with')
+        const out = context.req.query('out') !== undefined
+        // After a sign-out or a failure nobody is sent to the provider again without a click.
+        const stay = out || context.req.query('choose') !== undefined
+        const login =
+          wanted === undefined
+            ? logins.length === 1 && !out
+              ? logins[0]
+              : undefined
+            : logins.find(one => one.name === wanted)
+        if (login !== undefined) return begin(context.req.raw, login, to)
+        const none = 'This console has no sign-in: console.login is empty in its configuration.'
+        const words =
+          logins.length === 0 ? none : out ? 'Your session here has ended.' : 'Choose where you have your account.'
+        const title = out ? 'Signed out' : 'Sign in'
+        return context.html(frame({ title, body: chooser(title, words, logins, to) }))
+      },
+    },
+    {
+      method: 'GET',
+      path: '/login/callback/:name',
+      answer: async context => {
+        const request = context.req.raw
+        const browser = readCookie(request, cookieName('signin', url()))
+        const name = context.req.param('name') ?? ''
+        let begun = false
+        try {
+          const done = await signIn.finish(name, new URL(request.url).searchParams, browser, () => {
+            begun = true
+          })
+          const how = { groupsAt: clock(), via: 'console', interactive: true } as const
+          const reviewer = reviewerOf(done.login, done.person, how)
+          await desk.note({ kind: 'signin', reviewer: whoReviews(reviewer), ...addressOf(context) })
+          await endSession(request)
+          const id = await sessions.start(done.login, done.person, done.tokens)
+          return new Response(null, {
+            status: 303,
+            headers: { Location: done.to, 'Set-Cookie': setCookie('session', id, sessionS, url()) },
+          })
+        } catch (thrown) {
+          const error = toError(thrown)
+          log.warn({ err: error.extras.cause ?? error, login: name }, 'a sign-in was refused')
+          if (begun && error.code === 'unauthenticated') {
+            await noteRefusal({
+              kind: 'signin.refused',
+              code: error.code,
+              detail: `${name}: ${error.detail ?? ''}`,
+              ...addressOf(context),
+            })
+          }
+          if (error.status >= 500) throw error
+          const body = notice('You are not signed in', error.detail ?? '', {
+            href: '/login?out=1',
+            text: 'Sign in again',
+          })
+          return context.html(frame({ title: 'Not signed in', body }), error.status as 400)
+        }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/logout',
+      answer: async context => {
+        const request = context.req.raw
+        const visitor = await visitors.ofPage(request)
+        if (visitor !== undefined) {
+          visitors.proven(visitor, request, (await readForm(request, ['csrf'])).csrf)
+          await desk.note({ kind: 'signout', reviewer: whoReviews(visitor.reviewer), ...addressOf(context) })
+          await endSession(request)
+        }
+        return new Response(null, {
+          status: 303,
+          headers: { Location: '/login?out=1', 'Set-Cookie': setCookie('session', '', 0, url()) },
+        })
+      },
+    },
+  ]
+}
+
+/** Where somebody without a session goes from a page, to come back to it afterwards. */
+export const toLogin = (request: Request): Response => {
+  const { pathname, search } = new URL(request.url)
+  return new Response(null, {
+    status: 303,
+    headers: { Location: `/login?${new URLSearchParams({ to: `${pathname}${search}` }).toString()}` },
+  })
+}
+
+/** The page for whoever cannot go on without signing in. */
+export const signInPage = (error: HoldpointError, to: string): Html =>
+  frame({
+    title: 'Sign in again',
+    body: notice('Sign in again', error.detail ?? 'Your session has ended.', {
+      href: `/login?${new URLSearchParams({ to }).toString()}`,
+      text: 'Sign in',
+    }),
+  })

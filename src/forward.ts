@@ -1,0 +1,244 @@
+// Sends a call to its upstream and streams the answer into a sink: fresh head lines, the target and the body exactly as given, no
+// redirects, no retries, no environment proxies, HTTP/1.1 only. The result says what is known of what was sent, nothing more.
+import { Readable } from 'node:stream'
+import { Client, type Dispatcher, Pool } from 'undici'
+import { answerHeaders } from './headers.ts'
+import type { Header } from './nouns.ts'
+import type { Upstream } from './settings.ts'
+
+export { rebuilt } from './headers.ts'
+export { type MemoryAnswer, toMemory, toResponse } from './sinks.ts'
+
+export type Sending = {
+  readonly upstream: Upstream
+  readonly method: string
+  /** Begins with `/`, as the upstream sees it; the path of the upstream's url is put in front. */
+  readonly target: string
+  /** Final: what is not here is not sent, but for Host, Connection and the framing. */
+  readonly headers: readonly Header[]
+  readonly body: Uint8Array | AsyncIterable<Uint8Array> | Readable | undefined
+  /** Bytes already taken from a Readable body; they are sent before the rest of it. */
+  readonly readAhead?: Uint8Array
+  /** Of the whole body, where its length is known beforehand; undefined: chunked. */
+  readonly contentLength: number | undefined
+  /** A connection of its own, closed afterwards. */
+  readonly fresh: boolean
+  readonly signal?: AbortSignal
+}
+
+/** Takes an answer. Plain functions without `this`, so that a sink can be wrapped by spreading it. */
+export type Sink = {
+  head(status: number, headers: readonly Header[], statusText: string): void
+  informational?(status: number, headers: readonly Header[]): void
+  /** False: no more, please, until the function given to `onDrain` is called. */
+  data(chunk: Buffer): boolean
+  onDrain(resume: () => void): void
+  end(trailers: readonly Header[]): void
+  /** The body broke off: nobody may take what came for the whole. */
+  broken?(): void
+}
+
+export type Sent =
+  /** `complete: false`: the answer's body broke off. */
+  | { readonly state: 'answered'; readonly status: number; readonly complete: boolean }
+  /** Surely nothing was sent: there was no connection. */
+  | { readonly state: 'unreachable'; readonly cause: unknown }
+  /** Something may have been sent, and no answer came. */
+  | { readonly state: 'lost'; readonly cause: unknown; readonly timeout: boolean }
+
+/** Sends, and resolves when the answer has ended or cannot come any more. Never rejects. */
+export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
+  new Promise(resolve => {
+    const { upstream, method, target, fresh, signal } = sending
+    const { dispatcher, base } = connections(upstream, fresh)
+    const body = bodyOf(sending)
+    let controller: Dispatcher.DispatchController | undefined
+    let status: number | undefined
+    let settled = false
+
+    const settle = (sent: Sent): void => {
+      if (settled) return
+      settled = true
+      signal?.removeEventListener('abort', abort)
+      body.release()
+      // Later, because undici may be in the middle of the bytes that brought us here.
+      if (fresh) queueMicrotask(() => void dispatcher.destroy())
+      if (sent.state === 'answered' && !sent.complete) sink.broken?.()
+      resolve(sent)
+    }
+    const fail = (cause: unknown): void => {
+      if (status !== undefined) settle({ state: 'answered', status, complete: false })
+      else if (controller === undefined) settle({ state: 'unreachable', cause })
+      else settle({ state: 'lost', cause, timeout: codeOf(cause) === 'UND_ERR_HEADERS_TIMEOUT' })
+    }
+    const abort = (): void => {
+      const reason = asError(signal?.reason)
+      // Without a controller the request still waits for a connection; it is called off before its first byte (onRequestStart).
+      if (controller === undefined) fail(reason)
+      else controller.abort(reason)
+    }
+
+    if (!target.startsWith('/')) return fail(new Error(`the target ${JSON.stringify(target)} is no path`))
+    if (signal?.aborted) return abort()
+    signal?.addEventListener('abort', abort)
+
+    dispatcher.dispatch(
+      {
+        method,
+        path: base + target,
+        headers: flat(sending.headers, body.length),
+        body: body.content as Readable | Uint8Array | null,
+        headersTimeout: upstream.timeouts.headersMs,
+        bodyTimeout: upstream.timeouts.idleMs,
+        ...(fresh ? { reset: true } : {}),
+      },
+      {
+        onRequestStart(started) {
+          if (settled) return started.abort(new Error('called off'))
+          controller = started
+        },
+        onResponseStart(started, code, _, statusText = '') {
+          const headers = lines(started.rawHeaders)
+          // undici hands over whatever is below 200; a switch of protocols that nobody asked for leaves bytes of unknown meaning.
+          if (code === 101) return started.abort(new Error('the upstream switched protocols unasked'))
+          if (code < 200) return sink.informational?.(code, answerHeaders(headers, code))
+          status = code
+          sink.head(code, answerHeaders(headers, code), statusText)
+          sink.onDrain(() => started.resume())
+        },
+        onResponseData(started, chunk) {
+          if (!sink.data(chunk)) started.pause()
+        },
+        onResponseEnd(started) {
+          sink.end(lines(started.rawTrailers))
+          settle({ state: 'answered', status: status ?? 0, complete: true })
+        },
+        onResponseError(_, error) {
+          fail(error)
+        },
+      },
+    )
+  })
+
+const codeOf = (cause: unknown): unknown => (cause instanceof Error && 'code' in cause ? cause.code : undefined)
+const asError = (reason: unknown): Error =>
+  reason instanceof Error ? reason : new Error('called off', { cause: reason })
+
+const flat = (headers: readonly Header[], length: number | undefined): string[] => {
+  const raw = headers.flat()
+  if (length !== undefined) raw.push('content-length', String(length))
+  return raw
+}
+
+const lines = (raw: Dispatcher.DispatchController['rawHeaders']): readonly Header[] => {
+  const found: Header[] = []
+  if (!Array.isArray(raw)) return found
+  for (let at = 0; at < raw.length; at += 2) found.push([latin1(raw[at]), latin1(raw[at + 1])])
+  return found
+}
+
+const latin1 = (bytes: Buffer | string | undefined): string =>
+  typeof bytes === 'string' ? bytes : (bytes?.toString('latin1') ?? '')
+
+// ---- the request's body
+
+type Outgoing = {
+  readonly content: Uint8Array | AsyncIterable<Uint8Array> | null
+  readonly length: number | undefined
+  /** The answer is over: whoever still feeds the body must not wait for us. */
+  release(): void
+}
+
+const bodyOf = ({ body, readAhead, contentLength }: Sending): Outgoing => {
+  if (body === undefined) return { content: null, length: undefined, release() {} }
+  if (body instanceof Uint8Array) return { content: body, length: body.length, release() {} }
+  if (contentLength === 0) return { content: null, length: undefined, release() {} }
+  if (!(body instanceof Readable)) return { content: body, length: contentLength, release() {} }
+  const pulled = pull(body, readAhead)
+  return { content: pulled.chunks, length: contentLength, release: pulled.release }
+}
+
+/**
+ * A Readable as chunks that can be let go of at any time without ending it: undici would destroy it, and with it the caller's
+ * connection, on which the answer may still be under way. What is left of it is read and thrown away.
+ */
+const pull = (
+  source: Readable,
+  readAhead: Uint8Array | undefined,
+): { readonly chunks: AsyncIterable<Uint8Array>; release(): void } => {
+  let released = false
+  let wake = (): void => {}
+  const stir = (): void => wake()
+  const events = ['readable', 'end', 'error', 'close']
+  for (const event of events) source.on(event, stir)
+
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    if (readAhead !== undefined && readAhead.length > 0) yield readAhead
+    for (;;) {
+      // Thrown, not returned: a body that is cut short must never look as if it had ended.
+      if (released) throw new Error('the answer came before the body had ended')
+      const chunk = source.read() as Buffer | null
+      if (chunk !== null) {
+        yield chunk
+        continue
+      }
+      if (source.readableEnded) return
+      if (source.destroyed) throw source.errored ?? new Error('the caller went away before its body had ended')
+      await new Promise<void>(resolve => {
+        wake = resolve
+      })
+    }
+  }
+
+  return {
+    chunks: chunks(),
+    release() {
+      released = true
+      for (const event of events) source.off(event, stir)
+      wake()
+      // A source that fails later has nobody left to tell.
+      source.on('error', () => {})
+      source.resume()
+    },
+  }
+}
+
+// ---- connections
+
+type Connections = { readonly dispatcher: Dispatcher; readonly base: string }
+
+const pools = new Map<string, Connections>()
+
+const connections = (upstream: Upstream, fresh: boolean): Connections => {
+  if (fresh) return connect(upstream, (origin, options) => new Client(origin, options))
+  // Pools outlive a reload of the configuration as long as what they stand for stays the same.
+  const key = `${upstream.hash} ${upstream.url} ${upstream.timeouts.connectMs}`
+  let pool = pools.get(key)
+  if (pool === undefined) {
+    pool = connect(upstream, (origin, options) => new Pool(origin, options))
+    pools.set(key, pool)
+  }
+  return pool
+}
+
+const connect = (
+  upstream: Upstream,
+  make: (origin: string, options: Pool.Options & Client.Options) => Dispatcher,
+): Connections => {
+  const url = new URL(upstream.url)
+  const dispatcher = make(url.origin, {
+    allowH2: false,
+    pipelining: 1,
+    maxHeaderSize: 64 * 1024,
+    // Said out loud, so that no environment variable can switch it off.
+    connect: { rejectUnauthorized: true, timeout: upstream.timeouts.connectMs },
+  })
+  return { dispatcher, base: url.pathname.replace(/\/$/, '') }
+}
+
+/** Ends every pooled connection, and what is still sent over it. For shutting down. */
+export const closePools = async (): Promise<void> => {
+  const open = [...pools.values()]
+  pools.clear()
+  await Promise.all(open.map(({ dispatcher }) => dispatcher.destroy()))
+}

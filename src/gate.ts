@@ -1,0 +1,390 @@
+// A call's whole way: receive, route, identify, describe, match, hold, release, forward, record. Read this first.
+// Everything that ends a call badly is thrown and becomes an answer in one place (`refuse`); what is not known forwards nothing.
+import { Buffer } from 'node:buffer'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { answerError, answerJson, write } from './answer.ts'
+import { attend, type Held, openHold } from './attend.ts'
+import { parseBody, readWhole } from './body.ts'
+import { credential } from './credentials/make.ts'
+import { HoldpointError, toError } from './errors.ts'
+import { forward, rebuilt, type Sending, type Sink, toResponse } from './forward.ts'
+import { endToEnd } from './headers.ts'
+import { readHold } from './hold.ts'
+import { type Judged, judge, kindOf } from './judge.ts'
+import { certainSecretIn } from './mask.ts'
+import type { Body, Call, Caller, Entry, Header } from './nouns.ts'
+import type { Parts } from './parts.ts'
+import { foldEmail, peopleBehind } from './people.ts'
+import { preferOf } from './prefer.ts'
+import { receive, settle } from './receive.ts'
+import { aboutHold, whoCalls } from './record.ts'
+import { release, shortest, type Taker } from './release.ts'
+import { hostServed, type Routed, route } from './route.ts'
+import type { Rule, Settings, Upstream } from './settings.ts'
+import { statusUrl, taskOf } from './task.ts'
+import { seeToken, taskEndpoint } from './tasks.ts'
+
+export type Gate = {
+  /** Answers one call. `continues`: the caller waits for `100 Continue` before it sends the body. */
+  handle(request: IncomingMessage, response: ServerResponse, continues?: boolean): void
+  /** Sends an approved async hold that nobody has sent yet. */
+  deliver(id: string): Promise<void>
+  /** Held callers get 503 and come again elsewhere; what is being sent is let finish. */
+  drain(): Promise<void>
+}
+
+/** What is known of a call so far, grown on the way: for the answer of an error and for the audit. */
+type Way = {
+  readonly settings: Settings
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly continues: boolean
+  call?: Call
+  caller?: Caller
+  upstream?: Upstream
+  action?: NonNullable<Entry['action']>
+  rule?: Rule
+  /** The call has its entry already; a later error is its end, not a refusal. */
+  recorded?: boolean
+}
+
+type Known = Way & { readonly call: Call; readonly caller: Caller }
+
+export const gate = (parts: Parts): Gate => {
+  const draining = new AbortController()
+  const underWay = new Set<Promise<void>>()
+  const sending = new Set<string>()
+
+  const follow = async (way: Way): Promise<void> => {
+    const received = receive(way.request, way.settings.gate.limits)
+    way.call = received
+    if (received.path === '/.well-known/oauth-protected-resource') return metadata(way, received)
+    const routed = route(received, way.settings)
+    const readings = settle(received, routed?.upstream)
+    const { caller, source } = await parts.identify(received, routed?.upstream, way.settings)
+    way.caller = caller
+    // From here on the call is what rules may see and hold: everything but our own credential.
+    const call: Call = { ...received, headers: received.headers.filter(([name]) => name.toLowerCase() !== source) }
+    const known: Known = Object.assign(way, { call, caller })
+    if (draining.signal.aborted) throw new HoldpointError('shutting_down', 'Send the call again.', { retryAfterS: 1 })
+    if (/^\/\.holdpoint(\/|$)/.test(call.path)) {
+      if (!call.path.startsWith('/.holdpoint/holds/')) throw new HoldpointError('no_route', 'Nothing is served here.')
+      return taskEndpoint(parts, { ...known, drain: draining.signal })
+    }
+    if (!hostServed(call, way.settings)) throw new HoldpointError('wrong_host', `The host ${call.host} is not served here.`)
+    if (routed === undefined) throw new HoldpointError('no_route', `No upstream is configured at ${call.path}.`)
+    way.upstream = routed.upstream
+    const secret = certainSecretIn(call.target)
+    if (secret !== undefined) throw new HoldpointError('secret_in_target', `target: there is a ${secret} in the address, where it would be logged. Send it in a header or the body.`)
+    if (call.upgrade !== undefined) throw new HoldpointError('malformed', 'Upgrade: tunnels are not built yet, so they cannot be let through.')
+    return pass(known, routed, readings)
+  }
+
+  /** Matches the call, reading its body only if something needs to. */
+  const pass = async (way: Known, routed: Routed, readings: readonly string[]): Promise<void> => {
+    const { call, caller, settings } = way
+    const { upstream } = routed
+    const paths = [...new Set(readings.map(path => within(path, routed.cut)))]
+    const ask = (body: Body): Judged => judge(settings, { call, paths, upstream, caller, body, at: parts.clock() })
+    const limit = Math.max(upstream.limits.held, upstream.limits.inspect)
+
+    let judged = ask(call.contentLength === 0 ? { kind: 'none' } : { kind: 'unread' })
+    let read: { bytes: Buffer; complete: boolean } | undefined
+    if (judged.judgement.needsBody) {
+      read = await readBody(way, upstream.limits.inspect)
+      judged = ask(bodyOf(call, read, upstream.limits.inspect))
+    }
+    if (judged.judgement.outcome === 'hold') {
+      if (read?.complete !== true) read = await readBody(way, limit, read?.bytes)
+      if (!read.complete || read.bytes.length > upstream.limits.held) {
+        throw new HoldpointError('body_too_large', `body: at most ${upstream.limits.held} bytes can be held for approval (limits.held of ${upstream.name}).`, ruleOf(judged))
+      }
+      // Judged once more on the whole body: what is held is what was judged.
+      judged = ask(bodyOf(call, read, upstream.limits.inspect))
+    }
+    const { outcome, rule, rules } = judged.judgement
+    const action = judged.actions[0]
+    if (action !== undefined) way.action = { name: action.name, resource: action.resource, access: action.access }
+    if (rule !== undefined) way.rule = rule
+
+    const headers = endToEnd(call)
+    if (outcome === 'deny') {
+      throw rule === undefined
+        ? new HoldpointError('no_rule', `No rule covers ${call.method} ${paths[0]} of ${upstream.name} for you.`)
+        : new HoldpointError('denied_by_rule', `The rule "${rule.name}" denies this call.`, { rule: rule.name })
+    }
+    if (outcome === 'allow') return allowed(way, routed, headers, read)
+    const bytes = read?.bytes ?? Buffer.alloc(0)
+    return held(way, {
+      settings,
+      call,
+      caller,
+      behind: peopleBehind(caller, settings),
+      upstream,
+      upstreamTarget: routed.target,
+      paths,
+      headers,
+      body: bodyOf(call, { bytes, complete: true }, upstream.limits.inspect),
+      bytes,
+      actions: judged.actions,
+      rules,
+      reason: single(call, 'holdpoint-reason') ?? caller.reason,
+      idempotencyKey: idempotencyKey(call),
+      async: preferOf(call.headers).async,
+      trace: traceOf(call),
+    })
+  }
+
+  const readBody = async (way: Known, limit: number, before?: Buffer): Promise<{ bytes: Buffer; complete: boolean }> => {
+    if (way.call.contentLength === 0) return { bytes: Buffer.alloc(0), complete: true }
+    if (way.continues && before === undefined) way.response.writeContinue()
+    const read = await readWhole(way.request, limit - (before?.length ?? 0))
+    return before === undefined ? read : { bytes: Buffer.concat([before, read.bytes]), complete: read.complete }
+  }
+
+  // ---- allow
+
+  const allowed = async (way: Known, routed: Routed, headers: readonly Header[], read: { bytes: Buffer; complete: boolean } | undefined): Promise<void> => {
+    const { call, settings, request, response } = way
+    const { upstream } = routed
+    const entry = await parts.record.allowed({ ...aboutCall(way), kind: 'call.allowed' })
+    way.recorded = true
+    const gone = new AbortController()
+    response.once('close', () => gone.abort())
+    try {
+      const added = [...rebuilt(call, settings.gate), ...(await credential(upstream.credential).headers())]
+      const replaced = new Set(added.map(([name]) => name.toLowerCase()))
+      if (way.continues && read === undefined && call.contentLength !== 0) response.writeContinue()
+      const sent = await forward(
+        {
+          upstream,
+          method: call.method,
+          target: routed.target,
+          headers: [...headers.filter(([name]) => !replaced.has(name.toLowerCase())), ...added],
+          ...bodyToSend(call, request, read),
+          fresh: false,
+          signal: gone.signal,
+        },
+        noted(toResponse(response, []), status => entry.answered(status)),
+      )
+      if (sent.state === 'unreachable') throw new HoldpointError('upstream_unreachable', `${upstream.name} could not be reached.`, { cause: sent.cause, retryAfterS: 5 })
+      if (sent.state === 'lost') {
+        throw new HoldpointError(sent.timeout ? 'upstream_timeout' : 'upstream_unreachable', `${upstream.name} did not answer${sent.timeout ? ' in time' : ''}.`, { cause: sent.cause })
+      }
+    } catch (error) {
+      entry.failed(toError(error).code)
+      throw error
+    }
+  }
+
+  // ---- hold
+
+  const held = async (way: Known, what: Held): Promise<void> => {
+    const { settings, call, caller, response } = way
+    const { rules, behind } = what
+    const rule = rules.map(one => one.name).join(', ')
+    const issuer = settings.issuers.find(one => one.name === caller.issuer)
+    if (!behind.known && issuer?.ownerless !== 'accept') {
+      throw new HoldpointError(
+        'no_owner',
+        `Nobody is known to own ${caller.subject}, so nobody can be kept from approving their own agent's call. Put an owner claim into its tokens, list it under people[].owns, or set ownerless: accept for the issuer ${caller.issuer}.`,
+        { rule },
+      )
+    }
+    if (what.reason === undefined && rules.some(one => one.approve.some(approve => approve.reason === 'required'))) {
+      throw new HoldpointError('reason_required', 'Holdpoint-Reason: say in this header why the call is needed; the reviewer reads it.', { rule })
+    }
+    if (deadEnd(rules, behind.keys)) {
+      throw new HoldpointError('no_eligible_reviewer', 'Everybody who could approve this call is behind it. The rule needs another approver.', { rule })
+    }
+    const prefer = preferOf(call.headers)
+    const id = await openHold(parts, what)
+    way.recorded = true
+    const full = shortest(rules, approve => approve.waitMs)
+    const gone = new AbortController()
+    response.once('close', () => gone.abort())
+    if (prefer.async) await makeAsync(id, caller)
+    const taker: Extract<Taker, { kind: 'caller' }> = {
+      kind: 'caller',
+      sink: toResponse(response, [['Holdpoint-Hold', id]]),
+      gone: () => response.destroyed,
+      trace: call.headers.filter(([name]) => ['traceparent', 'tracestate'].includes(name.toLowerCase())),
+    }
+    const waitMs = prefer.async ? Math.min(prefer.waitMs ?? 0, full) : Math.min(prefer.waitMs ?? full, full)
+    const ended = await attend(parts, id, { settings, caller, prefer, waitMs, gone: gone.signal, drain: draining.signal, taker }).finally(() => {
+      if (gone.signal.aborted) void withdrawn(id)
+    })
+    if (ended.word === 'kept') {
+      const { status, headers, body } = ended.answer
+      return write(response, status, [...headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]], Buffer.from(body, 'base64'))
+    }
+    if (ended.word === 'waiting') {
+      answerJson(response, 202, taskOf(ended.hold, settings), [
+        ['Location', statusUrl(settings, id)],
+        ['Retry-After', '2'],
+        ['Preference-Applied', prefer.applied],
+        ['Holdpoint-Hold', id],
+      ])
+    }
+  }
+
+  /** A hold that its caller wants to fetch later: from now on Holdpoint sends it by itself. */
+  const makeAsync = async (id: string, caller: Caller): Promise<void> => {
+    for (let tries = 0; tries < 20; tries++) {
+      const hold = await readHold(parts.store, parts.keys, id)
+      if (hold === undefined || (hold.state !== 'pending' && hold.state !== 'approved')) return
+      if (hold.facts.async) return seeToken(parts, hold, caller)
+      const moved = await parts.store.holds.move({ hold: id, move: 'touch', rev: hold.rev, facts: { async: true, tokenUntilAt: caller.expiresAt } })
+      if (moved.word === 'changed') continue
+      if (moved.word === 'moved' && hold.state === 'approved') void deliver(id)
+      return
+    }
+  }
+
+  /** The caller hung up: by the rule, its hold goes with it or stays. */
+  const withdrawn = async (id: string): Promise<void> => {
+    try {
+      const hold = await readHold(parts.store, parts.keys, id)
+      if (hold?.state !== 'pending' || hold.head.onDisconnect !== 'cancel' || hold.facts.async) return
+      await parts.store.holds.move({
+        hold: id,
+        move: 'cancel',
+        rev: hold.rev,
+        facts: { closedAt: hold.now, decidedBy: 'its caller, by hanging up' },
+        dueAt: null,
+        findableUntilAt: null,
+        entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.cancelled', detail: 'its caller hung up' }),
+      })
+    } catch (error) {
+      parts.log.warn({ err: toError(error), hold: id }, 'a hold whose caller hung up could not be withdrawn')
+    }
+  }
+
+  const deliver = async (id: string): Promise<void> => {
+    if (sending.has(id) || draining.signal.aborted) return
+    sending.add(id)
+    try {
+      const hold = await readHold(parts.store, parts.keys, id)
+      if (hold?.state === 'approved' && hold.facts.async) await release(parts, hold, { kind: 'store' }, hold.facts.tokenUntilAt ?? 0)
+    } catch (error) {
+      const known = toError(error)
+      parts.log[known.code === 'internal' ? 'error' : 'info']({ err: known, hold: id }, 'an async hold was not delivered')
+    } finally {
+      sending.delete(id)
+    }
+  }
+
+  // ---- refuse
+
+  const refuse = (way: Way, thrown: unknown): void => {
+    const error = toError(thrown)
+    const { response, request } = way
+    if (error.code === 'internal') parts.log.error({ err: error, cause: error.extras.cause, call: way.call?.id }, 'a call failed inside the gate')
+    else if (error.extras.cause !== undefined) parts.log.debug({ code: error.code, cause: error.extras.cause, call: way.call?.id }, 'a call was refused')
+    if (way.caller === undefined) parts.record.count(request.socket.remoteAddress ?? '', error.code)
+    else if (!way.recorded) {
+      try {
+        parts.record.note({ ...aboutCall(way as Known), kind: error.code === 'no_rule' || error.code === 'denied_by_rule' ? 'call.denied' : 'call.refused', code: error.code })
+      } catch (unwritable) {
+        parts.log.error({ err: toError(unwritable), code: error.code }, 'a refusal could not be recorded')
+      }
+    }
+    // What was not read to its end, or not understood, may hide another request behind it.
+    const close = way.call === undefined || error.code === 'malformed' || !request.complete
+    answerError(response, error, { close, ...(way.upstream === undefined ? {} : { kind: kindOf(way.upstream) }), task: way.call?.path.startsWith('/.holdpoint/') ?? false })
+  }
+
+  parts.watch.every(event => {
+    if (event.kind === 'hold' && event.state === 'approved' && event.async) void deliver(event.hold)
+  })
+
+  return {
+    handle(request, response, continues = false) {
+      const way: Way = { settings: parts.settings(), request, response, continues }
+      response.on('error', () => undefined)
+      const done: Promise<void> = follow(way)
+        .catch(thrown => refuse(way, thrown))
+        .finally(() => underWay.delete(done))
+      underWay.add(done)
+    },
+    deliver,
+    async drain() {
+      draining.abort()
+      await Promise.allSettled(underWay)
+    },
+  }
+}
+
+// ---- small readings of a call
+
+const single = (call: Call, name: string): string | undefined => call.headers.find(([header]) => header.toLowerCase() === name)?.[1].trim() || undefined
+
+/** @throws malformed unless it is one value of 1 to 255 visible ASCII characters */
+const idempotencyKey = (call: Call): string | undefined => {
+  const values = call.headers.filter(([name]) => name.toLowerCase() === 'idempotency-key').map(([, value]) => value)
+  if (values.length === 0) return undefined
+  const [key = ''] = values
+  if (values.length > 1 || !/^[\x21-\x7e]{1,255}$/.test(key)) throw new HoldpointError('malformed', 'Idempotency-Key: send one value of 1 to 255 visible ASCII characters.')
+  return key
+}
+
+const traceOf = (call: Call): string | undefined => /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/.exec(single(call, 'traceparent') ?? '')?.[1]
+
+const bodyOf = (call: Call, read: { readonly bytes: Buffer; readonly complete: boolean }, inspect: number): Body =>
+  read.complete ? parseBody(call.headers, read.bytes, inspect) : { kind: 'unknown', why: 'it is larger than limits.inspect', size: call.contentLength }
+
+const within = (path: string, cut: string): string => {
+  const rest = path.slice(cut.length)
+  return rest.startsWith('/') ? rest : `/${rest}`
+}
+
+/** The body as it goes on: what was read already, and the rest as it comes. */
+const bodyToSend = (call: Call, request: IncomingMessage, read: { bytes: Buffer; complete: boolean } | undefined): Pick<Sending, 'body' | 'readAhead' | 'contentLength'> => {
+  if (read?.complete) return { body: read.bytes.length > 0 ? read.bytes : undefined, contentLength: needsLength(call.method, read.bytes.length) ? read.bytes.length : undefined }
+  if (call.contentLength === 0) return { body: undefined, contentLength: needsLength(call.method, 0) ? 0 : undefined }
+  return { body: request, contentLength: call.contentLength, ...(read === undefined ? {} : { readAhead: read.bytes }) }
+}
+
+// RFC 9110 §8.6: methods that expect content say its length even where there is none.
+const needsLength = (method: string, length: number): boolean => length > 0 || method === 'POST' || method === 'PUT' || method === 'PATCH'
+
+const ruleOf = (judged: Judged): { rule?: string } => (judged.judgement.rule === undefined ? {} : { rule: judged.judgement.rule.name })
+
+// Only where approvers are people by name can it be known that all of them are behind the call; groups are never a dead end.
+const deadEnd = (rules: readonly Rule[], behind: readonly string[]): boolean => {
+  const keys = new Set(behind)
+  const isBehind = (person: string): boolean => {
+    const folded = foldEmail(person)
+    return (folded !== undefined && keys.has(`email:${folded}`)) || keys.has(`account:${person}`)
+  }
+  return rules.some(rule => rule.approve.some(approve => approve.groups.length === 0 && approve.people.filter(person => !isBehind(person)).length < approve.votes))
+}
+
+const aboutCall = (way: Known): Omit<Entry, 'kind'> => ({
+  call: way.call.id,
+  caller: whoCalls(way.caller),
+  method: way.call.method,
+  address: way.call.address,
+  config: way.settings.hash,
+  ...(way.upstream === undefined ? {} : { upstream: way.upstream.name }),
+  ...(way.action === undefined ? {} : { action: way.action }),
+  ...(way.rule === undefined ? {} : { rule: way.rule.name, ruleHash: way.rule.hash, ...(way.rule.controls.length > 0 ? { controls: way.rule.controls } : {}) }),
+  ...(traceOf(way.call) === undefined ? {} : { trace: traceOf(way.call) ?? '' }),
+})
+
+const noted = (sink: Sink, seen: (status: number) => void): Sink => ({
+  ...sink,
+  head(status, headers, statusText) {
+    seen(status)
+    sink.head(status, headers, statusText)
+  },
+})
+
+const metadata = (way: Way, call: Call): void => {
+  if (call.method !== 'GET' && call.method !== 'HEAD') throw new HoldpointError('method_not_allowed', 'Use GET here.', { headers: { Allow: 'GET, HEAD' } })
+  answerJson(way.response, 200, {
+    resource: way.settings.gate.url,
+    authorization_servers: way.settings.issuers.map(issuer => issuer.issuer),
+    bearer_methods_supported: ['header'],
+  })
+}

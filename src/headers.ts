@@ -1,0 +1,274 @@
+// Which header lines mean what to a gateway: the tables, what survives of a caller's head, what survives of an answer's head, and
+// what we say of the caller's connection. Names are compared in lower case with everything but letters and digits read as "-",
+// because CGI, WSGI and PHP make one variable of `X-User`, `X_User` and `X.User`.
+import { randomBytes } from 'node:crypto'
+import { BlockList, isIP } from 'node:net'
+import type { Call, Header } from './nouns.ts'
+import type { Settings } from './settings.ts'
+
+/** Meant for the next hop only (RFC 9110 §7.6.1, and the custom ones); never forwarded in either direction. Lower case. */
+export const hopByHop: ReadonlySet<string> = new Set([
+  'connection',
+  'http2-settings',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'proxy-connection',
+])
+
+/** Written anew for every forwarded call, or meant for us. */
+const rewritten: ReadonlySet<string> = new Set(['host', 'content-length', 'expect', 'traceparent', 'tracestate', 'via'])
+
+// Where a call comes from and what was really asked for: servers and frameworks believe these of their proxy.
+const forwarding: ReadonlySet<string> = new Set([
+  'forwarded',
+  'forwarded-for',
+  'x-forwarded',
+  'x-forward-for',
+  'client-ip',
+  'true-client-ip',
+  'x-real-ip',
+  'x-real-host',
+  'x-client-ip',
+  'x-client-host',
+  'x-cluster-client-ip',
+  'x-proxyuser-ip',
+  'x-appengine-user-ip',
+  'x-azure-clientip',
+  'x-azure-socketip',
+  'fastly-client-ip',
+  'incap-client-ip',
+  'front-end-https',
+  'x-scheme',
+  'x-url-scheme',
+  'x-host',
+  'x-http-host-override',
+  'x-http-destinationurl',
+  'x-http-path-override',
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'x-middleware-subrequest',
+  'base-url',
+  'request-uri',
+  'x-request-uri',
+])
+
+// Who is calling: servers behind an identity-aware proxy believe these of it.
+const identity: ReadonlySet<string> = new Set([
+  'x-user',
+  'x-user-id',
+  'x-user-name',
+  'x-user-email',
+  'x-user-groups',
+  'x-user-roles',
+  'x-username',
+  'x-email',
+  'x-group',
+  'x-groups',
+  'x-role',
+  'x-roles',
+  'x-identity',
+  'x-principal',
+  'x-subject',
+  'x-anonymous-consumer',
+  'x-apigateway-api-userinfo',
+  'x-endpoint-api-userinfo',
+  'x-jwt-assertion',
+  'x-client-cert',
+  'x-client-dn',
+  'x-client-verify',
+  'client-cert',
+  'client-cert-chain',
+  'x-arr-clientcert',
+  'x-iisnode-auth-user',
+  'auth-user',
+  'logon-user',
+  'user',
+  'rpc-user',
+  'sm-user',
+])
+
+const prefixes: readonly string[] = [
+  'holdpoint-',
+  'proxy-',
+  // forwarding
+  'x-forwarded-',
+  'x-original-',
+  'x-rewrite-',
+  'x-envoy-',
+  'x-waf-',
+  'cf-connecting-',
+  'cf-pseudo-',
+  // identity
+  'impersonate-',
+  'remote-',
+  'x-remote-',
+  'x-auth-request-',
+  'x-auth-user',
+  'x-authenticated-',
+  'x-authentik-',
+  'x-amzn-oidc-',
+  'x-consumer-',
+  'x-credential-',
+  'x-goog-authenticated-',
+  'x-goog-iap-',
+  'x-ms-client-principal',
+  'x-ms-token-',
+  'x-pomerium-',
+  'x-oauth2-proxy-',
+  'x-ssl-',
+  'x-vouch-',
+  'x-webauth-',
+  'cf-access-',
+  'oidc-',
+  'ssl-client-',
+  'tailscale-',
+  'teleport-',
+  'x-teleport-',
+]
+
+const stripped = new RegExp(`^(?:${prefixes.join('|')})`)
+
+// The same few names come again and again; what callers make up must not fill the memory.
+const known = new Map<string, boolean>()
+const maxKnown = 2000
+
+/** Is this header never taken from a caller? `name` in any case and spelling. */
+export const isStripped = (name: string): boolean => {
+  const seen = known.get(name)
+  if (seen !== undefined) return seen
+  const plain = name.toLowerCase().replace(/[^a-z0-9]/g, '-')
+  const verdict =
+    hopByHop.has(plain) || rewritten.has(plain) || forwarding.has(plain) || identity.has(plain) || stripped.test(plain)
+  if (known.size < maxKnown) known.set(name, verdict)
+  return verdict
+}
+
+const none: ReadonlySet<string> = new Set()
+
+/**
+ * What of a caller's head may reach the upstream, in order.
+ * @param own lower-case names of headers that carry the caller's credential for us
+ */
+export const endToEnd = (call: Call, own: ReadonlySet<string> = none): readonly Header[] =>
+  call.headers.flatMap((header): readonly Header[] => {
+    const [name, value] = header
+    const lower = name.toLowerCase()
+    if (lower.includes('_') || own.has(lower) || isStripped(lower)) return []
+    const kept =
+      lower === 'cookie' ? withoutOurCookies(value) : lower === 'prefer' ? withoutOurPreferences(value) : value
+    return kept === value ? [header] : kept === '' ? [] : [[name, kept]]
+  })
+
+const withoutOurCookies = (value: string): string =>
+  filtered(value.split(';'), '; ', value, cookie => /^(?:__(?:host|secure)-)?holdpoint/i.test(cookie.trim()))
+
+const withoutOurPreferences = (value: string): string =>
+  filtered(value.match(/(?:"(?:[^"\\]|\\.)*"|[^,"]|")+/g) ?? [], ', ', value, preference =>
+    ['respond-async', 'wait'].includes(preference.split(/[=;]/, 1)[0]?.trim().toLowerCase() ?? ''),
+  )
+
+/** The text as it was, unless a part of it is ours. */
+const filtered = (parts: readonly string[], glue: string, text: string, ours: (part: string) => boolean): string => {
+  const theirs = parts.filter(part => !ours(part))
+  if (theirs.length === parts.length) return text
+  return theirs
+    .map(part => part.trim())
+    .filter(part => part !== '')
+    .join(glue)
+}
+
+/** What of an upstream's head reaches the caller, in order: nothing meant for the connection, nothing that speaks for us. */
+export const answerHeaders = (headers: readonly Header[], status: number): readonly Header[] => {
+  const named = nominated(headers)
+  return headers.filter(([name, value]) => {
+    const lower = name.toLowerCase()
+    if (hopByHop.has(lower) || named.has(lower) || lower.startsWith('holdpoint-')) return false
+    // Alt-Svc would send callers past the gate.
+    if (lower === 'alt-svc') return false
+    if (lower === 'set-cookie') return !/^\s*(?:__(?:host|secure)-)?holdpoint/i.test(value)
+    return !(lower === 'content-length' && status === 204)
+  })
+}
+
+/** Lower-case names that Connection lines list. */
+export const nominated = (headers: readonly Header[]): ReadonlySet<string> => {
+  const lines = headers.filter(([name]) => name.toLowerCase() === 'connection')
+  if (lines.length === 0) return none
+  return new Set(lines.flatMap(([, value]) => value.split(',')).map(token => token.trim().toLowerCase()))
+}
+
+/**
+ * What we tell the upstream of the caller's side: X-Forwarded-*, Via and the trace context, made fresh.
+ * @param trace headers of the call that collects an approved one; its trace context then goes before the opening call's
+ */
+export const rebuilt = (
+  call: Call,
+  gate: Pick<Settings['gate'], 'trustedProxies'>,
+  trace: readonly Header[] = [],
+): readonly Header[] => {
+  const trusted = isTrusted(call.address, gate.trustedProxies)
+  const hops = trusted ? earlierHops(call) : []
+  const scheme = (trusted ? forwardedScheme(call) : undefined) ?? call.scheme
+  const host = one(call.headers, 'host') ?? call.host
+  const port = /:(\d+)$/.exec(host)?.[1] ?? (scheme === 'https' ? '443' : '80')
+  return [
+    ['X-Forwarded-For', [...hops, call.address].join(', ')],
+    ['X-Forwarded-Proto', scheme],
+    ['X-Forwarded-Host', host],
+    ['X-Forwarded-Port', port],
+    ['Via', '1.1 holdpoint'],
+    ...traceContext(trace.length > 0 ? trace : call.headers),
+  ]
+}
+
+const one = (headers: readonly Header[], lower: string): string | undefined => {
+  const found = headers.filter(([name]) => name.toLowerCase() === lower)
+  return found.length === 1 ? found[0]?.[1] : undefined
+}
+
+/** The addresses a trusted proxy reports, or none if one of them is no address: half a list would name the wrong caller. */
+const earlierHops = (call: Call): readonly string[] => {
+  const listed = call.headers
+    .filter(([name]) => name.toLowerCase() === 'x-forwarded-for')
+    .flatMap(([, value]) => value.split(','))
+    .map(hop => hop.trim())
+  return listed.every(hop => isIP(hop) !== 0) ? listed : []
+}
+
+const forwardedScheme = (call: Call): 'http' | 'https' | undefined => {
+  const said = one(call.headers, 'x-forwarded-proto')?.toLowerCase()
+  return said === 'http' || said === 'https' ? said : undefined
+}
+
+// A snapshot's list is made into a BlockList once.
+const trustedLists = new WeakMap<readonly string[], BlockList>()
+
+const isTrusted = (address: string, proxies: readonly string[]): boolean => {
+  const family = isIP(address)
+  if (proxies.length === 0 || family === 0) return false
+  let list = trustedLists.get(proxies)
+  if (list === undefined) {
+    list = new BlockList()
+    for (const proxy of proxies) {
+      const [net = '', bits] = proxy.split('/')
+      const kind = isIP(net) === 6 ? 'ipv6' : 'ipv4'
+      if (bits === undefined) list.addAddress(net, kind)
+      else list.addSubnet(net, Number(bits), kind)
+    }
+    trustedLists.set(proxies, list)
+  }
+  return list.check(address, family === 6 ? 'ipv6' : 'ipv4')
+}
+
+// W3C Trace Context §3.2: a context that is not valid starts a new trace, and its tracestate is worth nothing.
+const traceContext = (headers: readonly Header[]): readonly Header[] => {
+  const parent = one(headers, 'traceparent')
+  if (parent !== undefined && /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/.test(parent)) {
+    return [['traceparent', parent], ...headers.filter(([name]) => name.toLowerCase() === 'tracestate')]
+  }
+  return [['traceparent', `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-00`]]
+}

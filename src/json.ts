@@ -1,0 +1,158 @@
+// JSON with exactly one reading, or none. Two parsers never disagree about what passes here: only UTF-8 without BOM, no name given
+// twice (nor in another case), no lone surrogates, no number that a double cannot hold, at most 64 levels deep.
+import type { Json } from './nouns.ts'
+
+export const maxDepth = 64
+
+type Parsed = { readonly value: Json } | { readonly unknown: string }
+
+class Unknown extends Error {}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** Parses strictly. `unknown` says why a value cannot be trusted to mean one thing; it never quotes the input. */
+export const parseStrict = (bytes: Uint8Array): Parsed => {
+  let text: string
+  try {
+    text = utf8.decode(bytes)
+  } catch {
+    return { unknown: 'it is not UTF-8' }
+  }
+  if (text.charCodeAt(0) === 0xfeff) return { unknown: 'it begins with a byte order mark' }
+  try {
+    const end = { at: 0 }
+    skip(text, end)
+    const value = read(text, end, 1)
+    skip(text, end)
+    if (end.at !== text.length) throw new Unknown('something follows the JSON value')
+    return { value }
+  } catch (error) {
+    if (error instanceof Unknown) return { unknown: error.message }
+    throw error
+  }
+}
+
+type Position = { at: number }
+
+const skip = (text: string, position: Position): void => {
+  for (;;) {
+    const code = text.charCodeAt(position.at)
+    if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return
+    position.at++
+  }
+}
+
+const invalid = (): Unknown => new Unknown('it is not valid JSON')
+
+const read = (text: string, position: Position, depth: number): Json => {
+  if (depth > maxDepth) throw new Unknown(`it is nested more than ${maxDepth} levels deep`)
+  switch (text.charCodeAt(position.at)) {
+    case 0x7b:
+      return readObject(text, position, depth)
+    case 0x5b:
+      return readArray(text, position, depth)
+    case 0x22:
+      return readString(text, position)
+    case 0x74:
+      return word(text, position, 'true', true)
+    case 0x66:
+      return word(text, position, 'false', false)
+    case 0x6e:
+      return word(text, position, 'null', null)
+    default:
+      return readNumber(text, position)
+  }
+}
+
+const word = (text: string, position: Position, expected: string, value: Json): Json => {
+  if (!text.startsWith(expected, position.at)) throw invalid()
+  position.at += expected.length
+  return value
+}
+
+const readObject = (text: string, position: Position, depth: number): Json => {
+  const object: { [name: string]: Json } = Object.create(null)
+  const seen = new Set<string>()
+  position.at++
+  skip(text, position)
+  if (text.charCodeAt(position.at) === 0x7d) {
+    position.at++
+    return object
+  }
+  for (;;) {
+    if (text.charCodeAt(position.at) !== 0x22) throw invalid()
+    const name = readString(text, position)
+    const folded = name.toLowerCase()
+    if (seen.has(folded)) throw new Unknown('a name is given twice, or in two cases, in one object')
+    seen.add(folded)
+    skip(text, position)
+    if (text.charCodeAt(position.at) !== 0x3a) throw invalid()
+    position.at++
+    skip(text, position)
+    object[name] = read(text, position, depth + 1)
+    skip(text, position)
+    const code = text.charCodeAt(position.at++)
+    if (code === 0x7d) return object
+    if (code !== 0x2c) throw invalid()
+    skip(text, position)
+  }
+}
+
+const readArray = (text: string, position: Position, depth: number): Json => {
+  const array: Json[] = []
+  position.at++
+  skip(text, position)
+  if (text.charCodeAt(position.at) === 0x5d) {
+    position.at++
+    return array
+  }
+  for (;;) {
+    array.push(read(text, position, depth + 1))
+    skip(text, position)
+    const code = text.charCodeAt(position.at++)
+    if (code === 0x5d) return array
+    if (code !== 0x2c) throw invalid()
+    skip(text, position)
+  }
+}
+
+const readString = (text: string, position: Position): string => {
+  const start = ++position.at
+  let escaped = false
+  for (;;) {
+    const code = text.charCodeAt(position.at)
+    if (code === 0x22) break
+    // NaN (the end) fails the first comparison too.
+    if (!(code >= 0x20)) throw invalid()
+    if (code === 0x5c) {
+      escaped = true
+      position.at++
+    }
+    position.at++
+  }
+  const raw = text.slice(start, position.at)
+  position.at++
+  if (!escaped) return raw
+  let value: string
+  try {
+    value = JSON.parse(`"${raw}"`) as string
+  } catch {
+    throw invalid()
+  }
+  if (!value.isWellFormed()) throw new Unknown('a string has half a surrogate pair')
+  return value
+}
+
+const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
+
+const readNumber = (text: string, position: Position): number => {
+  number.lastIndex = position.at
+  const found = number.exec(text)?.[0]
+  if (found === undefined) throw invalid()
+  position.at += found.length
+  const value = Number(found)
+  const digits = found.replace(/[eE].*$/, '').replace(/[-.]/g, '').replace(/^0+/, '')
+  const lost = !Number.isFinite(value) || (value === 0 && digits !== '') || (Number.isInteger(value) ? !Number.isSafeInteger(value) : digits.length > 17)
+  if (lost) throw new Unknown('a number is too large or too precise')
+  return value
+}

@@ -1,0 +1,27 @@
+// The process: command line -> command. Each command says its own part of the help.
+import { readFileSync } from 'node:fs'
+import { Command } from 'commander'
+import { registerCheck } from './commands/check.ts'
+import { demo } from './commands/demo.ts'
+import { registerSchema } from './commands/schema.ts'
+import { registerServe } from './commands/serve.ts'
+import { registerTest } from './commands/test.ts'
+
+/** Runs one command. @param argv as in process.argv */
+export const main = async (argv: readonly string[]): Promise<void> => {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+  const program = new Command('holdpoint')
+    .description('Holds sensitive API calls until a person approves them. Agents change one base URL; platform teams write rules; reviewers press a button.')
+    .version(version)
+    .showHelpAfterError('(holdpoint --help lists the commands)')
+    .addHelpText(
+      'after',
+      `
+Start here:
+  $ holdpoint demo                       everything on this machine, with a story to watch
+  $ holdpoint check holdpoint.yaml       every problem of a configuration, with file, line and column
+  $ holdpoint serve -c holdpoint.yaml    the real thing`,
+    )
+  for (const register of [registerServe, registerCheck, registerTest, registerSchema, demo]) register(program)
+  await program.parseAsync([...argv])
+}

@@ -1,0 +1,55 @@
+// Is this the name of something secret? `db_password`, `clientSecret` and `X-Api-Key` are; `tokens_used`, `secretName` and `keyboard` are not.
+// A name is cut into words; its last words decide, or its first ones if nothing but a qualifier (`password_hash`, `token2`) follows.
+
+const phrases = new Set(
+  `password passwords passwd pwd pass passphrase passcode passwort kennwort contrasena motdepasse senha
+   pin pincode cvv cvc cvn csc securitycode otp totp otpcode mfacode onetimecode verificationcode
+   recoverycode recoverycodes backupcode backupcodes seedphrase recoveryphrase mnemonic
+   secret secrets token accesstokens refreshtokens apitokens authtokens apikey apikeys accesskey secretkey secretkeys privatekey
+   privatekeys signingkey encryptionkey masterkey sharedkey accountkey storagekey subscriptionkey sessionkey sshkey deploykey
+   credential credentials creds authorization proxyauthorization auth bearer jwt cookie cookies setcookie
+   session sessionid sessid sid csrf xsrf samlresponse clientassertion codeverifier
+   sig xamzsignature xgoogsignature`.split(/\s+/),
+)
+
+// Written without a boundary (`dbpassword`), these endings still leave no doubt.
+const endings =
+  /(?:password|passwd|passphrase|secret|token|apikey|privatekey|secretkey|accesskey|credentials?|sessionid|sessid)$/
+
+const qualifiers = new Set(
+  `hash hashed value val plain plaintext text string raw base64 b64 encoded encrypted confirm confirmation repeat again
+   new old current previous next backup header`.split(/\s+/),
+)
+
+// Page cursors, retry markers and kubectl's run id are called token or session and open nothing.
+const harmless = new Set(
+  `nexttoken pagetoken nextpagetoken prevpagetoken previouspagetoken continuationtoken continuetoken idempotencytoken
+   clientrequesttoken synctoken kubectlsession`.split(/\s+/),
+)
+
+const stem =
+  /pass|pwd|word|wort|contrase|senha|pin|cv[vcn]|csc|code|otp|phrase|mnemonic|secret|token|key|cred|auth|bearer|jwt|cookie|sess|sid|[cx]srf|saml|assertion|verifier|sig/i
+
+// Longer names are judged by their end: work stays bounded whatever is sent.
+const longest = 128
+
+/** `counted`: the value is a bare number, so `tokens` is a count and not a list of secrets. */
+export const secretName = (name: string, counted = false): boolean => {
+  const folded = name
+    .slice(-longest)
+    .normalize('NFKD')
+    .replace(/[\p{M}\p{Cf}]/gu, '')
+  if (!stem.test(folded)) return false
+  const words = folded
+    .replace(/([a-z0-9])([A-Z])/g, '$1 $2')
+    .replace(/([A-Z])([A-Z][a-z])/g, '$1 $2')
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .map(word => (word === 'base64' || word === 'b64' ? word : word.replace(/\d+$/, '')))
+    .filter(word => word !== '')
+  while (words.length > 1 && qualifiers.has(words.at(-1) ?? '')) words.pop()
+  const whole = words.join('')
+  if (harmless.has(whole)) return false
+  if (whole === 'tokens') return !counted
+  return endings.test(whole) || [1, 2, 3, 4].some(count => phrases.has(words.slice(-count).join('')))
+}

@@ -1,0 +1,255 @@
+// Turns one value into what may be shown of it: pieces of text and marks in place of what is hidden. Looks into JSON and base64
+// wherever they hide in a value, a few layers deep; what lies deeper is hidden whole.
+import { isUtf8 } from 'node:buffer'
+import type { JsonNode } from './json.ts'
+import { readJson } from './json.ts'
+import { namedSpans } from './named.ts'
+import { secretName } from './names.ts'
+import type { Cover, Path, Spot } from './paths.ts'
+import { below, fits } from './paths.ts'
+import type { Span } from './patterns.ts'
+import { certainSpans, isRandom, personalSpans } from './patterns.ts'
+
+/** A mark stands for `bytes` of the value; `unseen` is the path of a value that its name or its look made secret. */
+export type Piece =
+  | { readonly text: string }
+  | { readonly mark: string; readonly bytes: number; readonly unseen?: string }
+
+export type Masker = {
+  /** What a rule says about a spot, or else what its name and its surroundings do. `counted`: its value is a bare number. */
+  coverOf(spot: Spot, name: string, counted: boolean, outer?: Cover): Cover
+  text(value: string, spot: Spot, cover: Cover): readonly Piece[]
+  /** A name stays readable; only what is a secret or personal by its look is hidden in it. */
+  name(name: string, spot: Spot): readonly Piece[]
+  /** JSON, indented; `stop` is asked before every value whether to leave out the rest, with the value's offset. */
+  json(node: JsonNode, spot: Spot, cover: Cover, out: Piece[], stop?: (at: number) => boolean): void
+  /** One value: a string without its quotes, anything else as compact JSON. */
+  leaf(node: JsonNode, spot: Spot, cover: Cover): readonly Piece[]
+  /** The members or elements of a value with their places and covers. */
+  children(node: JsonNode, spot: Spot, cover: Cover): readonly Child[]
+}
+
+export type Child = { readonly key: string; readonly node: JsonNode; readonly spot: Spot; readonly cover: Cover }
+
+// A span, and what to show instead of it where it can be opened.
+type Found = Span & { readonly pieces?: readonly Piece[] }
+
+const layers = 4
+const labels = new Set(['name', 'key', 'parameterkey', 'parametername', 'header', 'field', 'variable', 'envvar'])
+const labelled = new Set(['value', 'val', 'parametervalue', 'defaultvalue', 'content'])
+const number = /^-?\d[\d.eE+-]*$/
+
+/** `mask` and `show`: paths of the rules, and of the fields their summaries name. `fingerprint`: 8 hex digits of a value, keyed. */
+export const masker = (
+  mask: readonly Path[],
+  show: readonly Path[],
+  fingerprint: (value: string) => string,
+): Masker => {
+  const hide = (kind: string, value: string, unseen?: string): Piece => ({
+    mark: `‹${kind} ${value.length}, #${fingerprint(value)}›`,
+    bytes: Buffer.byteLength(value),
+    ...(unseen === undefined ? {} : { unseen }),
+  })
+
+  const coverOf: Masker['coverOf'] = (spot, name, counted, outer = 'usual') => {
+    if (outer === 'masked' || mask.some(path => fits(path, spot, true))) return 'masked'
+    if (show.some(path => fits(path, spot))) return 'shown'
+    return secretName(name, counted) ? 'named' : outer
+  }
+
+  const text = (value: string, spot: Spot, cover: Cover, layer = 0): readonly Piece[] => {
+    if (value === '') return []
+    if (cover === 'masked') return [hide(kindOf(value) ?? 'masked', value)]
+    if (cover === 'named') return [hide(kindOf(value) ?? 'secret', value, spot.where)]
+    const inner = unwrap(value, spot, cover, layer)
+    if (inner !== undefined) return inner
+    const spans: Found[] = certainSpans(value)
+    if (cover === 'usual') spans.push(...namedSpans(value), ...personalSpans(value))
+    for (const run of value.matchAll(/[A-Za-z0-9+/_-]{16,}={0,2}/g)) {
+      const span = { start: run.index, end: run.index + run[0].length }
+      const pieces = unwrapBase64(run[0], spot, cover, layer)
+      if (pieces !== undefined) spans.push({ ...span, kind: 'base64', rank: 4, pieces })
+      else if (cover === 'usual' && isRandom(run[0])) spans.push({ ...span, kind: 'random', rank: 3 })
+    }
+    return cut(value, spans, spot)
+  }
+
+  const cut = (value: string, spans: readonly Found[], spot: Spot): Piece[] => {
+    const pieces: Piece[] = []
+    let at = 0
+    for (const span of joined(spans)) {
+      if (span.start > at) pieces.push({ text: value.slice(at, span.start) })
+      const hidden = value.slice(span.start, span.end)
+      if (span.pieces === undefined) pieces.push(hide(span.kind, hidden, span.rank < 2 ? spot.where : undefined))
+      else pieces.push(...span.pieces)
+      at = span.end
+    }
+    if (at < value.length) pieces.push({ text: value.slice(at) })
+    return pieces
+  }
+
+  const name: Masker['name'] = (value, spot) => cut(value, [...certainSpans(value), ...personalSpans(value)], spot)
+
+  // A value that is JSON or base64 as a whole. JSON is shown as it was written unless something in it is hidden.
+  const unwrap = (value: string, spot: Spot, cover: Cover, layer: number): readonly Piece[] | undefined => {
+    if (/^\s*[[{"]/.test(value)) {
+      const node = readJson(value)
+      if (node !== undefined) {
+        if (node === 'deep' || layer >= layers) return [hide('encoded', value, spot.where)]
+        const pieces: Piece[] = []
+        json(node, spot, cover, pieces, () => false, layer + 1)
+        return pieces.some(piece => 'mark' in piece) ? pieces : [{ text: value }]
+      }
+    }
+    const packed = value.replace(/\s+/g, '')
+    return /^(?:[A-Za-z0-9+/_-]{16,}={0,2}|[A-Za-z0-9+/_-]{6,}={1,2})$/.test(packed)
+      ? unwrapBase64(packed, spot, cover, layer)
+      : undefined
+  }
+
+  const unwrapBase64 = (packed: string, spot: Spot, cover: Cover, layer: number): readonly Piece[] | undefined => {
+    const decoded = base64Text(packed)
+    if (decoded === undefined) return undefined
+    if (layer >= layers) return [hide('encoded', packed, spot.where)]
+    return [{ mark: '‹base64›', bytes: 0 }, ...text(decoded, spot, cover, layer + 1), { mark: '‹/base64›', bytes: 0 }]
+  }
+
+  const children: Masker['children'] = (node, spot, cover) => {
+    if (node.kind === 'array') {
+      // A pair like ["password", "…"] is a member in disguise.
+      const [first, second] = node.items
+      const pair =
+        node.items.length === 2 && first?.kind === 'string' && second?.kind === 'string' && secretName(first.value)
+      return node.items.map((item, index) => {
+        const place = below(spot, String(index), String(index))
+        return {
+          key: String(index),
+          node: item,
+          spot: place,
+          cover: coverOf(place, pair && index === 1 ? 'secret' : '', false, cover),
+        }
+      })
+    }
+    if (node.kind !== 'object') return []
+    const fold = (key: string): string => key.toLowerCase().replace(/[^a-z]/g, '')
+    const label = node.members.some(
+      ([key, value]) => value.kind === 'string' && labels.has(fold(key)) && secretName(value.value),
+    )
+    const secretObject = node.members.some(
+      ([key, value]) => key === 'kind' && value.kind === 'string' && value.value === 'Secret',
+    )
+    return node.members.map(([key, value]) => {
+      const disguised = (label && labelled.has(fold(key))) || (secretObject && /^(?:data|stringdata)$/i.test(key))
+      const place = below(spot, key, textOf(name(key, spot)))
+      const counted = value.kind === 'literal'
+      return { key, node: value, spot: place, cover: coverOf(place, disguised ? 'secret' : key, counted, cover) }
+    })
+  }
+
+  const leaf = (node: JsonNode, spot: Spot, cover: Cover, layer = 0): readonly Piece[] => {
+    if (node.kind === 'string') return text(node.value, spot, cover, layer)
+    if (node.kind !== 'literal') {
+      const pieces: Piece[] = []
+      json(node, spot, cover, pieces, () => false, 1)
+      return pieces
+    }
+    if (cover === 'masked' || (cover === 'named' && number.test(node.raw))) return text(node.raw, spot, cover, layer)
+    return cover === 'usual' && number.test(node.raw)
+      ? cut(node.raw, joined(personalSpans(node.raw)), spot)
+      : [{ text: node.raw }]
+  }
+
+  const json = (
+    node: JsonNode,
+    spot: Spot,
+    cover: Cover,
+    out: Piece[],
+    stop: (at: number) => boolean,
+    layer = 0,
+    indent = '\n',
+  ): void => {
+    if (stop(node.at)) return
+    if (node.kind === 'literal') return void out.push(...leaf(node, spot, cover, layer))
+    if (node.kind === 'string') {
+      const pieces = leaf(node, spot, cover, layer)
+      if (pieces.length === 1 && pieces[0] !== undefined && 'mark' in pieces[0]) return void out.push(pieces[0])
+      return void out.push({ text: '"' }, ...quoted(pieces), { text: '"' })
+    }
+    const [open, close] = node.kind === 'object' ? ['{', '}'] : ['[', ']']
+    const inside = layer === 0 ? `${indent}  ` : ''
+    const all = children(node, spot, cover)
+    out.push({ text: open })
+    for (const [index, child] of all.entries()) {
+      if (stop(child.node.at)) return
+      out.push({ text: `${index === 0 ? '' : ','}${inside}` })
+      if (node.kind === 'object') {
+        out.push({ text: '"' }, ...quoted(name(child.key, spot)), { text: layer === 0 ? '": ' : '":' })
+      }
+      json(child.node, child.spot, child.cover, out, stop, layer, inside)
+    }
+    out.push({ text: `${layer === 0 && all.length > 0 ? indent : ''}${close}` })
+  }
+
+  return {
+    coverOf,
+    text: (value, spot, cover) => text(value, spot, cover),
+    name,
+    json: (node, spot, cover, out, stop = () => false) => json(node, spot, cover, out, stop),
+    leaf: (node, spot, cover) => leaf(node, spot, cover),
+    children,
+  }
+}
+
+/** Pieces as one string. Only marks have angle quotes, so nobody can forge one: those of the value itself are escaped. */
+export const textOf = (pieces: readonly Piece[], encode: (text: string) => string = text => text): string =>
+  pieces
+    .map(piece =>
+      'mark' in piece ? piece.mark : encode(piece.text).replace(/‹/g, '\\u{2039}').replace(/›/g, '\\u{203a}'),
+    )
+    .join('')
+
+const quoted = (pieces: readonly Piece[]): Piece[] =>
+  pieces.map(piece => ('text' in piece ? { text: JSON.stringify(piece.text).slice(1, -1) } : piece))
+
+/** The kind of a value that is a secret or a personal value as a whole. */
+const kindOf = (value: string): string | undefined => {
+  if (value.length > 16_384) return undefined
+  return joined([...certainSpans(value), ...personalSpans(value)]).find(
+    ({ start, end }) => start === 0 && end === value.length,
+  )?.kind
+}
+
+// Overlapping spans become one: it is named by the lowest rank and hides what any of them hides.
+const joined = (spans: readonly Found[]): readonly Found[] => {
+  const result: Found[] = []
+  for (const span of spans.toSorted((a, b) => a.start - b.start || a.rank - b.rank)) {
+    const last = result.at(-1)
+    if (last === undefined || span.start >= last.end) {
+      result.push(span)
+      continue
+    }
+    const { kind, rank } = span.rank < last.rank ? span : last
+    // Readable text that can no longer be shown apart is more than a personal value.
+    const lost = span.pieces !== undefined || last.pieces !== undefined
+    result[result.length - 1] = {
+      kind,
+      rank: lost ? Math.min(rank, 1) : rank,
+      start: last.start,
+      end: Math.max(last.end, span.end),
+    }
+  }
+  return result
+}
+
+// Text in base64 or base64url: it must encode back to what was there, and read as UTF-8 (or as PowerShell's UTF-16) with few controls.
+const base64Text = (packed: string): string | undefined => {
+  const bare = packed.replace(/=+$/, '')
+  const bytes = Buffer.from(bare, 'base64')
+  if (bytes.length < 4 || bytes.toString('base64url') !== bare.replaceAll('+', '-').replaceAll('/', '_'))
+    return undefined
+  const wide = bytes.length % 2 === 0 && bytes.every((byte, index) => index % 2 === 0 || byte === 0)
+  if (!wide && !isUtf8(bytes)) return undefined
+  const decoded = bytes.toString(wide ? 'utf16le' : 'utf8')
+  const odd = decoded.match(/[^\P{C}\t\r\n]/gu)?.length ?? 0
+  return odd * 10 <= decoded.length ? decoded : undefined
+}

@@ -1,0 +1,21 @@
+// What the three ways share: the parts of a running Holdpoint, made once by serve.ts. Types only.
+import type { Identify } from './identify.ts'
+import type { Log } from './log.ts'
+import type { Recorder } from './record.ts'
+import type { KeyRing } from './seal.ts'
+import type { Settings } from './settings.ts'
+import type { Store } from './store/store.ts'
+import type { Watch } from './watch.ts'
+
+export type Parts = {
+  /** The configuration in force at this moment; take it once per call. */
+  settings(): Settings
+  readonly store: Store
+  readonly keys: KeyRing
+  readonly watch: Watch
+  readonly record: Recorder
+  readonly identify: Identify
+  readonly log: Log
+  /** This process's clock. Deadlines of holds are the store's, never this. */
+  readonly clock: () => number
+}

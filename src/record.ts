@@ -1,0 +1,246 @@
+// Every step as an entry. Entries of a hold go into the store in the same atomic step as its move: `entry` only makes their text.
+// Entries of allowed and refused calls are written in groups (within 50 ms). While the store is away they wait in the spool; when there
+// is none, or it is full, calls that would need an entry are refused: what cannot be recorded does not happen.
+import { randomBytes } from 'node:crypto'
+import { appendFile, mkdir, readFile, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { HoldpointError } from './errors.ts'
+import type { Log as ProgramLog } from './log.ts'
+import type { Caller, Entry, Hold, Reviewer } from './nouns.ts'
+import type { Log } from './store/store.ts'
+
+const flushMs = 50
+const retryMs = 500
+const groupSize = 1_000
+/** Entries that wait in memory while the store is slow; with more, calls are refused. */
+const waitingMax = 20_000
+const spoolMaxBytes = 256 * 1024 * 1024
+
+export type Recorder = {
+  /** The text of an entry for a move or an opening. */
+  entry(entry: Entry): string
+  /** Records a call that is allowed. With `audit.strict` it resolves only once the entry is written. @throws audit_unavailable */
+  allowed(entry: Entry): Promise<Allowed>
+  /** Records anything else that has no hold. @throws audit_unavailable */
+  note(entry: Entry): void
+  /** Counts a call without a verified caller: one entry per minute, address and code. */
+  count(address: string, code: string): void
+  /** Resolves when everything noted so far is written (or spooled). */
+  flush(): Promise<void>
+  /** Why entries cannot be written at present, if so. */
+  trouble(): string | undefined
+  close(): Promise<void>
+}
+
+export type Allowed = {
+  /** The upstream's status; joins the entry if that still waits, else becomes an entry of its own. */
+  answered(status: number): void
+  failed(code: string): void
+}
+
+// `taken`: its text is on its way, so nothing can join the entry any more. `written`: it is safe.
+type Waiting = { entry: Entry; readonly at: string; readonly number: number; taken: boolean; written: boolean }
+
+export const recorder = (options: {
+  readonly log: Log
+  readonly spool: string | undefined
+  readonly strict: () => boolean
+  readonly clock: () => number
+  readonly report: ProgramLog
+}): Recorder => {
+  const origin = { replica: process.env.HOSTNAME ?? `pid-${process.pid}`, boot: randomBytes(6).toString('base64url') }
+  let number = 0
+  let waiting: Waiting[] = []
+  let writing: Promise<void> = Promise.resolve()
+  let timer: NodeJS.Timeout | undefined
+  let why: string | undefined
+  let closed = false
+  const spool = options.spool === undefined ? undefined : openSpool(join(options.spool, 'entries.jsonl'))
+  const counts = new Map<string, { address: string; code: string; count: number }>()
+
+  // `number` counts what waits in memory on its way, so that an entry lost with this process shows as a gap.
+  const text = ({ entry, at, number: n }: Waiting): string => JSON.stringify({ ...entry, ...origin, number: n, recordedAt: at })
+
+  const schedule = (afterMs: number): void => {
+    if (timer !== undefined || closed) return
+    timer = setTimeout(() => {
+      timer = undefined
+      void flush()
+    }, afterMs)
+    timer.unref()
+  }
+
+  const write = async (): Promise<void> => {
+    while (waiting.length > 0 || spool?.waits()) {
+      const group = waiting.slice(0, groupSize)
+      const texts = group.map(text)
+      for (const item of group) item.taken = true
+      const written = (): void => {
+        waiting = waiting.slice(group.length)
+        for (const item of group) item.written = true
+      }
+      try {
+        if (spool?.waits()) await spool.drain(entries => options.log.append(entries))
+        if (texts.length > 0) await options.log.append(texts)
+        written()
+        if (why !== undefined) options.report.info('audit entries reach the store again')
+        why = undefined
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error)
+        if (why === undefined) options.report.error({ reason }, 'audit entries cannot be written to the store')
+        why = reason
+        if (texts.length > 0 && spool !== undefined && (await spool.add(texts))) written()
+        schedule(retryMs)
+        return
+      }
+    }
+  }
+  const flush = (): Promise<void> => {
+    writing = writing.then(write, write)
+    return writing
+  }
+
+  const push = (entry: Entry): Waiting => {
+    if (waiting.length >= waitingMax || (why !== undefined && !spool?.hasRoom())) {
+      throw new HoldpointError('audit_unavailable', 'The audit log cannot be written at present, so nothing is let through. Try again.', {
+        retryAfterS: 1,
+        cause: why,
+      })
+    }
+    const item = { entry, at: new Date(options.clock()).toISOString(), number: ++number, taken: false, written: false }
+    waiting.push(item)
+    if (waiting.length >= groupSize) void flush()
+    else schedule(flushMs)
+    return item
+  }
+
+  const minute = setInterval(() => countsOut(), 60_000)
+  minute.unref()
+  const countsOut = (): void => {
+    for (const [key, { address, code, count }] of counts) {
+      counts.delete(key)
+      try {
+        push({ kind: 'calls.refused', address, code, count })
+      } catch {
+        return
+      }
+    }
+  }
+
+  return {
+    entry: entry => JSON.stringify({ ...entry, ...origin }),
+    async allowed(entry) {
+      const item = push(entry)
+      if (options.strict()) {
+        await flush()
+        if (!item.written) throw new HoldpointError('audit_unavailable', undefined, { retryAfterS: 1, cause: why })
+      }
+      const finish = (more: Partial<Entry>): void => {
+        if (!item.taken) item.entry = { ...item.entry, ...more }
+        else {
+          try {
+            push({ kind: 'call.answered', ...(entry.call === undefined ? {} : { call: entry.call }), ...more })
+          } catch {
+            // The call itself is on record; what became of it can be lost with the log.
+          }
+        }
+      }
+      return { answered: status => finish({ status }), failed: code => finish({ code }) }
+    },
+    note: entry => void push(entry),
+    count(address, code) {
+      const key = `${address} ${code}`
+      const counted = counts.get(key)
+      if (counted !== undefined) counted.count++
+      else if (counts.size < 10_000) counts.set(key, { address, code, count: 1 })
+    },
+    flush,
+    trouble: () => why,
+    async close() {
+      clearInterval(minute)
+      countsOut()
+      await flush()
+      closed = true
+      clearTimeout(timer)
+      if (waiting.length > 0) options.report.error({ entries: waiting.length }, 'audit entries are lost: neither store nor spool took them')
+    },
+  }
+}
+
+type Spool = {
+  add(texts: readonly string[]): Promise<boolean>
+  drain(to: (texts: string[]) => Promise<void>): Promise<void>
+  hasRoom(): boolean
+  waits(): boolean
+}
+
+// One file of lines; bounded; drained from the front whenever the store is back, also after a restart.
+const openSpool = (path: string): Spool => {
+  let size: number | undefined
+  const known = async (): Promise<number> => {
+    size ??= await stat(path).then(
+      found => found.size,
+      () => 0,
+    )
+    return size
+  }
+  let ready = false
+  return {
+    async add(texts) {
+      const lines = `${texts.join('\n')}\n`
+      const before = await known()
+      if (before + lines.length > spoolMaxBytes) return false
+      try {
+        await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+        await appendFile(path, lines, { mode: 0o600, flush: true })
+        size = before + Buffer.byteLength(lines)
+        return true
+      } catch {
+        return false
+      }
+    },
+    async drain(to) {
+      if ((await known()) > 0) {
+        const lines = (await readFile(path, 'utf8')).split('\n').filter(Boolean)
+        for (let from = 0; from < lines.length; from += groupSize) await to(lines.slice(from, from + groupSize))
+        await rm(path, { force: true })
+      }
+      size = 0
+      ready = true
+    },
+    hasRoom: () => (size ?? 0) < spoolMaxBytes,
+    waits: () => !ready || (size ?? 0) > 0,
+  }
+}
+
+/** What every entry about a caller says of them. */
+export const whoCalls = (caller: Caller): NonNullable<Entry['caller']> => ({
+  issuer: caller.issuer,
+  subject: caller.subject,
+  kind: caller.kind,
+  ...(caller.client === undefined ? {} : { client: caller.client }),
+})
+
+/** What every entry about a hold says of it. */
+export const aboutHold = (head: Hold['head']): Omit<Entry, 'kind'> => ({
+  call: head.call,
+  hold: head.id,
+  caller: whoCalls(head.caller),
+  behind: head.behind.labels,
+  upstream: head.upstream,
+  method: head.method,
+  action: { name: head.action.name, resource: head.action.resource, access: head.action.access },
+  rule: head.rules.map(rule => rule.name).join(', '),
+  ruleHash: head.rules.map(rule => rule.hash).join(', '),
+  config: head.configHash,
+  digest: head.digest,
+  ...(head.trace === undefined ? {} : { trace: head.trace }),
+})
+
+/** What an entry says of a reviewer. */
+export const whoReviews = (reviewer: Reviewer): NonNullable<Entry['reviewer']> => ({
+  login: reviewer.login,
+  subject: reviewer.subject,
+  name: reviewer.name,
+  via: reviewer.via,
+})

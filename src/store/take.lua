@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+-- Takes something from the shelf: it is read and gone in one step.
+-- KEYS    1 root
+-- ARGV    1 skew, 2 key
+-- Returns the value, or nothing if it is not there or has ended
+local value = redis.call('HGET', key('shelf'), ARGV[2])
+if tonumber(redis.call('ZSCORE', key('shelf-ends'), ARGV[2]) or never) <= clock() then
+  value = false
+end
+redis.call('HDEL', key('shelf'), ARGV[2])
+redis.call('ZREM', key('shelf-names'), ARGV[2])
+redis.call('ZREM', key('shelf-ends'), ARGV[2])
+return value

@@ -1,0 +1,98 @@
+// The clock's way: makes visible what the store's clock already decided (every move checks its own deadline), takes up approved
+// async holds that nobody sends, and loses leases that nobody renews. Any replica may sweep; a hold moves once.
+import { toError } from './errors.ts'
+import { readHold } from './hold.ts'
+import type { Entry, Hold } from './nouns.ts'
+import type { Parts } from './parts.ts'
+import { aboutHold } from './record.ts'
+import type { Move } from './store/store.ts'
+
+const everyMs = 500
+const batch = 200
+const uncertainMs = 10 * 60_000
+
+export type Sweep = { close(): Promise<void> }
+
+/** @param deliver sends an approved async hold; called for those that nobody has sent yet. */
+export const sweep = (parts: Parts, deliver: (id: string) => Promise<void>): Sweep => {
+  let closed = false
+  let timer: NodeJS.Timeout
+  let turn: Promise<void> = Promise.resolve()
+  let turns = 0
+  let down = false
+
+  const once = async (): Promise<void> => {
+    try {
+      for (const id of await parts.store.holds.due(batch)) await overdue(parts, id)
+      if (turns++ % 10 === 0) await orphans(parts, deliver)
+      down = false
+    } catch (error) {
+      if (!down) parts.log.warn({ err: toError(error) }, 'the sweep cannot reach the store')
+      down = true
+    }
+  }
+  const loop = (): void => {
+    turn = once().finally(() => {
+      if (!closed) timer = setTimeout(loop, everyMs)
+    })
+  }
+  loop()
+  return {
+    async close() {
+      closed = true
+      clearTimeout(timer)
+      await turn
+    },
+  }
+}
+
+/** Moves one hold whose deadline has passed, if it still has. */
+export const overdue = async (parts: Parts, id: string): Promise<void> => {
+  const hold = await readHold(parts.store, parts.keys, id)
+  if (hold?.dueAt === undefined || hold.dueAt > hold.now) return
+  const moved = await parts.store.holds.move({ ...over(hold), hold: id, rev: hold.rev, afterAt: hold.dueAt, dueAt: null, entry: parts.record.entry(entryOf(hold)) })
+  if (moved.word !== 'epoch') return
+  const why = 'The store was restarted without keeping its data on disk.'
+  await parts.store.holds.move({
+    hold: id,
+    move: 'void',
+    rev: hold.rev,
+    facts: { why, closedAt: hold.now },
+    dueAt: null,
+    findableUntilAt: null,
+    entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.void', detail: why }),
+  })
+}
+
+const over = (hold: Hold): Pick<Move, 'move' | 'facts' | 'findableUntilAt' | 'remember' | 'fence'> => {
+  const closedAt = hold.now
+  switch (hold.state) {
+    case 'pending':
+      return { move: 'expire', facts: { closedAt }, findableUntilAt: null }
+    case 'approved':
+      return { move: 'lapse', facts: { closedAt }, findableUntilAt: null }
+    default:
+      // A lease that was not renewed: its holder is gone, and whether the upstream acted is not known.
+      return {
+        move: 'lose',
+        fence: hold.fence,
+        facts: { closedAt, delivery: { state: 'unknown', at: closedAt } },
+        findableUntilAt: closedAt + uncertainMs,
+        remember: true,
+      }
+  }
+}
+
+const entryOf = (hold: Hold): Entry => {
+  const kind = hold.state === 'pending' ? 'hold.expired' : hold.state === 'approved' ? 'hold.lapsed' : 'hold.unknown'
+  return { ...aboutHold(hold.head), kind }
+}
+
+const orphans = async (parts: Parts, deliver: (id: string) => Promise<void>): Promise<void> => {
+  let after: string | undefined
+  do {
+    const page = await parts.store.holds.list({ states: ['approved'], order: 'due', limit: batch, ...(after === undefined ? {} : { after }) })
+    for (const hold of page.holds) if (hold.facts.async) void deliver(hold.id)
+    after = page.next
+  } while (after !== undefined)
+}

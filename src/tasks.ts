@@ -1,0 +1,117 @@
+// The task endpoints under /.holdpoint/holds: for a hold's own caller only; to anybody else there is no such task.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { answerJson, write } from './answer.ts'
+import { HoldpointError } from './errors.ts'
+import { callerIdentity, openAnswer, readHold } from './hold.ts'
+import type { Call, Caller, Header, Hold } from './nouns.ts'
+import type { Parts } from './parts.ts'
+import { peopleBehind } from './people.ts'
+import { preferOf } from './prefer.ts'
+import { aboutHold } from './record.ts'
+import type { Settings } from './settings.ts'
+import { statusUrl, taskOf } from './task.ts'
+
+const longPollMs = 60_000
+const pollAfterS = 2
+
+type Asked = { readonly settings: Settings; readonly call: Call; readonly caller: Caller; readonly request: IncomingMessage; readonly response: ServerResponse; readonly drain: AbortSignal }
+
+/** Answers a call to `/.holdpoint/holds/…`. @throws unknown_hold, method_not_allowed, already_decided, not_delivered, answer_not_kept */
+export const taskEndpoint = async (parts: Parts, asked: Asked): Promise<void> => {
+  const { call } = asked
+  const [, id = '', what] = /^\/\.holdpoint\/holds\/([^/]+)(?:\/(response|cancel))?$/.exec(call.path) ?? []
+  const hold = await own(parts, asked, id)
+  const reads = call.method === 'GET' || call.method === 'HEAD'
+  if (what === undefined && reads) return show(parts, asked, hold)
+  if ((what === undefined && call.method === 'DELETE') || (what === 'cancel' && call.method === 'POST')) return withdraw(parts, asked, hold)
+  if (what === 'response' && reads) return replay(parts, asked, hold)
+  const allow = what === undefined ? 'GET, HEAD, DELETE' : what === 'cancel' ? 'POST' : 'GET, HEAD'
+  throw new HoldpointError('method_not_allowed', `Use ${allow} here.`, { headers: { Allow: allow } })
+}
+
+const unknown = (): HoldpointError => new HoldpointError('unknown_hold', 'You have no hold with this id.')
+
+/** The hold, if it is the caller's own: the same identity with the same people behind it. Its newest token is noted for an async hold. */
+const own = async (parts: Parts, { caller, settings }: Asked, id: string): Promise<Hold> => {
+  const hold = await readHold(parts.store, parts.keys, id)
+  if (hold === undefined) throw unknown()
+  const mine = callerIdentity(caller, peopleBehind(caller, settings))
+  if (callerIdentity(hold.head.caller, hold.head.behind) !== mine) throw unknown()
+  await seeToken(parts, hold, caller)
+  return hold
+}
+
+/** Notes that the caller of an async hold showed a token that lasts longer than those before. */
+export const seeToken = async (parts: Parts, hold: Hold, caller: Caller): Promise<void> => {
+  if (hold.facts.async === undefined || (hold.state !== 'pending' && hold.state !== 'approved')) return
+  if (caller.expiresAt <= (hold.facts.tokenUntilAt ?? 0)) return
+  // If somebody moves the hold at this moment, the next poll notes it.
+  await parts.store.holds.move({ hold: hold.head.id, move: 'touch', rev: hold.rev, facts: { tokenUntilAt: caller.expiresAt } })
+}
+
+const show = async (parts: Parts, asked: Asked, first: Hold): Promise<void> => {
+  const prefer = preferOf(asked.call.headers)
+  let hold = first
+  if (prefer.waitMs !== undefined && !settled(hold)) hold = await changed(parts, asked, hold, Math.min(prefer.waitMs, longPollMs))
+  answerJson(asked.response, 200, taskOf(hold, asked.settings), headersFor(hold, prefer.waitMs === undefined ? undefined : `wait=${prefer.waitMs / 1000}`))
+}
+
+const settled = (hold: Hold): boolean => !['pending', 'approved', 'released'].includes(hold.state)
+
+const headersFor = (hold: Hold, applied?: string): Header[] => [
+  ['Holdpoint-Hold', hold.head.id],
+  ...(settled(hold) ? [] : [['Retry-After', String(pollAfterS)] as const]),
+  ...(applied === undefined ? [] : [['Preference-Applied', applied] as const]),
+]
+
+/** Waits until the hold has another state, the time is over, or the caller is gone. */
+const changed = async (parts: Parts, asked: Asked, hold: Hold, waitMs: number): Promise<Hold> => {
+  const gone = new AbortController()
+  asked.response.once('close', () => gone.abort())
+  const until = AbortSignal.any([AbortSignal.timeout(waitMs), gone.signal, asked.drain])
+  for (let now = hold; ; ) {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const off = parts.watch.on(hold.head.id, resolve)
+    until.addEventListener('abort', () => resolve(), { once: true })
+    try {
+      now = (await readHold(parts.store, parts.keys, hold.head.id)) ?? now
+      if (now.state !== hold.state || until.aborted) return now
+      await promise
+    } finally {
+      off()
+    }
+  }
+}
+
+const withdraw = async (parts: Parts, asked: Asked, first: Hold): Promise<void> => {
+  for (let hold = first; ; ) {
+    const moved = await parts.store.holds.move({
+      hold: hold.head.id,
+      move: 'cancel',
+      rev: hold.rev,
+      facts: { closedAt: hold.now, decidedBy: 'its caller' },
+      dueAt: null,
+      findableUntilAt: null,
+      entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.cancelled', detail: 'withdrawn by its caller' }),
+      durable: true,
+    })
+    const now = await readHold(parts.store, parts.keys, hold.head.id)
+    if (now === undefined) throw unknown()
+    if (moved.word === 'moved') return answerJson(asked.response, 200, taskOf(now, asked.settings), headersFor(now))
+    if (moved.word !== 'changed' || now.state !== 'pending') {
+      throw new HoldpointError('already_decided', `The hold is ${now.state} and cannot be withdrawn any more.`, { hold: now.head.id, statusUrl: statusUrl(asked.settings, now.head.id) })
+    }
+    hold = now
+  }
+}
+
+const replay = async (parts: Parts, asked: Asked, hold: Hold): Promise<void> => {
+  const { id } = hold.head
+  const where = { hold: id, statusUrl: statusUrl(asked.settings, id) }
+  if (hold.state !== 'delivered') {
+    throw new HoldpointError('not_delivered', `The call is ${hold.state}; there is no answer${settled(hold) ? '' : ' yet'}.`, settled(hold) ? where : { ...where, retryAfterS: pollAfterS })
+  }
+  const answer = await openAnswer(parts.store, parts.keys, id)
+  if (answer === undefined) throw new HoldpointError('answer_not_kept', `The answer is not kept: ${hold.facts.keptWhyNot ?? (hold.facts.async ? 'its hour is over' : 'it went to the caller that waited')}.`, where)
+  write(asked.response, answer.status, [...answer.headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]], Buffer.from(answer.body, 'base64'))
+}

@@ -1,0 +1,18 @@
+// Any HTTP API: an action is the method on the path. Bodies are read by the rules themselves (json, form).
+import type { UpstreamKind } from './upstream.ts'
+
+const reads: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
+
+export const http: UpstreamKind = {
+  kind: 'http',
+  volatileHeaders: [],
+  readsBody: false,
+  describe(call, path) {
+    return [
+      { name: `http:${call.method}`, resource: path, access: reads.has(call.method) ? 'read' : 'write', fields: {} },
+    ]
+  },
+  refusal(_, problem) {
+    return { headers: [['Content-Type', 'application/problem+json']], body: JSON.stringify(problem) }
+  },
+}
