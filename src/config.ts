@@ -226,7 +226,9 @@ const build = (
   parts.checkKeys(reader, keys)
   const storeSection = section('store')
   const store =
-    storeSection && parts.buildStore(reader, storeSection, about.folder, value.keys === undefined ? undefined : '')
+    storeSection === undefined
+      ? undefined
+      : parts.buildStore(reader, storeSection, about.folder, value.keys === undefined ? undefined : '')
   const auditSection = section('audit')
   const audit = auditSection && parts.buildAudit(reader, auditSection, about.folder)
   const issuers = items('issuers', schema.issuer).map(({ value, path }) => ({ value: parts.buildIssuer(value), path }))
@@ -271,7 +273,9 @@ const build = (
     people: people.map(one => one.value),
     upstreams: upstreams.map(one => one.value),
     ...rules,
-    ruleFiles: files.filter(({ source, rules }) => source !== main.source || rules.length > 0).map(({ source }) => source.file),
+    ruleFiles: files
+      .filter(({ source, rules }) => source !== main.source || rules.length > 0)
+      .map(({ source }) => source.file),
     audit,
     tokenGraceMs: gateSection.tokenGrace,
   }

@@ -14,6 +14,8 @@ type Row = {
   encoding?: string
   encodings?: string[]
   body?: string
+  /** Follows `body`: this text, so many times, and then this one. */
+  repeat?: (string | number)[]
   base64?: string
   inspect?: number
   /** How the encoded bytes are spoilt. */
@@ -40,7 +42,9 @@ const coders: { [coding: string]: (bytes: Buffer) => Buffer } = {
 }
 
 const bytesOf = (row: Row): Buffer => {
-  let bytes = row.base64 === undefined ? Buffer.from(row.body ?? '') : Buffer.from(row.base64, 'base64')
+  const [unit = '', times = 0, end = ''] = row.repeat ?? []
+  const text = `${row.body ?? ''}${String(unit).repeat(Number(times))}${end}`
+  let bytes: Buffer = row.base64 === undefined ? Buffer.from(text) : Buffer.from(row.base64, 'base64')
   const coder = row.asIs ? undefined : coders[row.encoding?.toLowerCase() ?? '']
   if (coder !== undefined) bytes = row.rawDeflate ? deflateRawSync(bytes) : coder(bytes)
   if (row.twice) bytes = Buffer.concat([bytes, gzipSync(row.body ?? '')])
@@ -138,7 +142,7 @@ describe('reading', () => {
     expect(first + more + rest).toBe(size)
   })
 
-  it.each(['Content-Length: 6', 'Transfer-Encoding: chunked'])(
+  it.each(['Content-Length: 7', 'Transfer-Encoding: chunked'])(
     'rejects when the caller goes away (%s)',
     async framing => {
       const reading = through(post(framing, '3\r\nabc'), request => readWhole(request, 100), 'hang up')

@@ -7,6 +7,7 @@ import { credential } from '../src/credentials/make.ts'
 import { closePools, forward, type Sending, type Sent, type Sink, toMemory, toResponse } from '../src/forward.ts'
 import type { Header } from '../src/nouns.ts'
 import type { Upstream } from '../src/settings.ts'
+import { upstreamOf } from './support/heads.ts'
 import { type Answers, type Recorder, startRecorder } from './support/recorder.ts'
 
 const closing: (() => Promise<unknown>)[] = []
@@ -21,25 +22,8 @@ const recording = async (answers: Answers = {}): Promise<Recorder> => {
   return recorder
 }
 
-let made = 0
-const upstreamAt = (url: string, timeouts: Partial<Upstream['timeouts']> = {}): Upstream => ({
-  name: 'u',
-  kind: 'http',
-  url,
-  at: { prefix: '/' },
-  credential: undefined,
-  tokenHeader: undefined,
-  timeouts: { connectMs: 2000, headersMs: 5000, idleMs: 5000, ...timeouts },
-  volatileHeaders: [],
-  limits: { inspect: 1000, held: 1000 },
-  encodedSlash: 'refuse',
-  doubleSlash: 'refuse',
-  pathParameters: 'refuse',
-  caseSensitive: true,
-  getBody: false,
-  underscores: 'refuse',
-  hash: `hash-${made++}`,
-})
+const upstreamAt = (url: string, timeouts: Partial<Upstream['timeouts']> = {}): Upstream =>
+  upstreamOf({ url, timeouts: { connectMs: 2000, headersMs: 5000, idleMs: 5000, ...timeouts } })
 
 const sending = (upstream: Upstream, more: Partial<Sending> = {}): Sending => ({
   upstream,

@@ -89,19 +89,26 @@ describe('may this verdict count?', () => {
 
   it('counts a bare group where there is exactly one login', () => {
     const settings = settingsWith([])
-    const single = { ...settings, console: { ...settings.console, login: settings.console.login.slice(0, 1) } } as Settings
+    const single = {
+      ...settings,
+      console: { ...settings.console, login: settings.console.login.slice(0, 1) },
+    } as Settings
     expect(qualifies(reviewerOf({ groups: ['leads'] }), approveOf({ groups: ['leads'] }), single)).toBe(true)
   })
 })
 
 describe('the people behind a call', () => {
-  const known = (caller: Partial<Caller>, people: Settings['people'] = []): Behind => peopleBehind(callerOf(caller), settingsWith(people))
+  const known = (caller: Partial<Caller>, people: Settings['people'] = []): Behind =>
+    peopleBehind(callerOf(caller), settingsWith(people))
 
   it('knows a human, an owner, and the person an agent acts for', () => {
     expect(known({ kind: 'human', email: 'ben@acme.com' })).toMatchObject({ known: true, labels: ['ben@acme.com'] })
     expect(known({ owner: 'ben@acme.com' })).toMatchObject({ known: true, labels: ['ben@acme.com'] })
     expect(known({ email: 'ben@acme.com', actors: [{ issuer: 'okta-api', subject: 'a' }] }).known).toBe(true)
-    expect(known({}, [{ name: 'Ben', accounts: ['okta:2'], owns: ['okta-api:x'] }])).toMatchObject({ known: true, labels: ['Ben'] })
+    expect(known({}, [{ name: 'Ben', accounts: ['okta:2'], owns: ['okta-api:x'] }])).toMatchObject({
+      known: true,
+      labels: ['Ben'],
+    })
   })
 
   it('does not take an agent, a workload or an actor without a person for one', () => {
@@ -125,7 +132,10 @@ describe('folding an e-mail', () => {
 
 describe('votes', () => {
   const settings = settingsWith([])
-  const vote = (subject: string, ...groups: string[]): Vote => ({ keys: [`account:okta:${subject}`], reviewer: reviewerOf({ subject, groups }) })
+  const vote = (subject: string, ...groups: string[]): Vote => ({
+    keys: [`account:okta:${subject}`],
+    reviewer: reviewerOf({ subject, groups }),
+  })
   const lead = { groups: ['okta:leads'] }
   const security = { groups: ['okta:security'] }
 

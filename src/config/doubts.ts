@@ -10,19 +10,15 @@ export type Doubt =
   | { readonly rule: string; readonly message: string }
 
 export const doubts = (settings: Pick<Settings, 'upstreams' | 'rules' | 'console' | 'people'>): Doubt[] => [
-  ...settings.upstreams
-    .filter(sendsOpenly)
-    .map(({ name }) => ({
-      upstream: name,
-      message: `plain http: the credential of "${name}" can be read on the way; use https`,
-    })),
+  ...settings.upstreams.filter(sendsOpenly).map(({ name }) => ({
+    upstream: name,
+    message: `plain http: the credential of "${name}" can be read on the way; use https`,
+  })),
   ...unreached(settings.rules),
-  ...settings.rules
-    .filter(allowsCredentials)
-    .map(({ name }) => ({
-      rule: name,
-      message: `"${name}" allows access to credentials without a person; hold it, or leave "credentials" out`,
-    })),
+  ...settings.rules.filter(allowsCredentials).map(({ name }) => ({
+    rule: name,
+    message: `"${name}" allows access to credentials without a person; hold it, or leave "credentials" out`,
+  })),
   ...settings.rules.flatMap(rule => deadEnds(rule, settings)),
 ]
 

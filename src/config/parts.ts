@@ -14,8 +14,8 @@ import type {
   Trail,
   Upstream,
 } from '../settings.ts'
+import { qualifyGroup } from './approvers.ts'
 import { canonical, hashOf } from './hash.ts'
-import { qualifyGroup } from './rules.ts'
 import { loopback } from './scalars.ts'
 import type * as schema from './schema.ts'
 import type { Path } from './source.ts'

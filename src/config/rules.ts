@@ -2,8 +2,9 @@
 // things that do not exist. Reviewers and test callers are known in every file, defaults in their own.
 import type { z } from 'zod'
 import { isVolatile } from '../hold.ts'
-import type { Approve, Match, PersonEntry, Rule, RuleTest, TestCaller, Upstream, ValueTest } from '../settings.ts'
+import type { Approve, Match, Rule, RuleTest, TestCaller, ValueTest } from '../settings.ts'
 import { glob, testValue } from '../value.ts'
+import { type Names, resolveApprove } from './approvers.ts'
 import { canonical, hashOf } from './hash.ts'
 import * as schema from './rules-schema.ts'
 import type { Path, Source } from './source.ts'
@@ -13,49 +14,37 @@ import { nearest, type Reader } from './strict.ts'
 export type RuleFile = {
   readonly source: Source
   readonly reader: Reader
-  readonly reviewers: readonly Placed<z.output<typeof schema.approve>>[]
+  readonly reviewers: readonly Entry<z.output<typeof schema.approve>>[]
   readonly defaults: z.output<typeof schema.defaults>
-  readonly callers: readonly Placed<z.output<typeof schema.caller>>[]
-  readonly rules: readonly Placed<z.output<typeof schema.rule>>[]
-  readonly tests: readonly Placed<z.output<typeof schema.test>>[]
-  /** Names that are given, even if what they name could not be read: what refers to them is not wrong as well. */
-  readonly given: {
-    readonly reviewers: readonly string[]
-    readonly callers: readonly string[]
-    readonly rules: readonly string[]
-  }
+  readonly callers: readonly Entry<z.output<typeof schema.caller>>[]
+  readonly rules: readonly Entry<z.output<typeof schema.rule>>[]
+  readonly tests: readonly Entry<z.output<typeof schema.test>>[]
 }
 
-type Placed<T> = { readonly name: string; readonly value: T; readonly path: Path }
-
-/** What rules may name. Names are given even if what they name could not be read; logins are undefined if they could not. */
-export type Names = {
-  readonly logins: readonly string[] | undefined
-  readonly issuers: readonly string[]
-  readonly upstreamNames: readonly string[]
-  /** Those that could be read. */
-  readonly upstreams: readonly Upstream[]
-  readonly people: readonly PersonEntry[]
-}
+/** Something with a name; its value is undefined if it could not be read: what refers to it is not wrong as well. */
+type Entry<T> = { readonly name: string; readonly value: T | undefined; readonly path: Path }
 
 /** Reads the keys of a file that belong to rules. `value` is the whole file. */
 export const ruleFile = (source: Source, reader: Reader, value: { readonly [key: string]: unknown }): RuleFile => {
-  const list = <T extends z.ZodType>(key: string, item: T): Placed<z.output<T>>[] => {
+  const list = <T extends z.ZodType>(key: string, item: T): Entry<z.output<T>>[] => {
     const items = value[key] ?? []
     if (!Array.isArray(items)) {
       reader.say([key], `${key} must be a list`)
       return []
     }
-    return items.flatMap((one, index) =>
-      placed(reader.read(item, one, [key, index]), (one as { name?: unknown } | null)?.name, [key, index]),
-    )
+    return items.map((one, index) => {
+      const path = [key, index]
+      return { name: String((one as { name?: unknown } | null)?.name), value: reader.read(item, one, path), path }
+    })
   }
-  const map = <T extends z.ZodType>(key: 'reviewers' | 'callers', item: T): Placed<z.output<T>>[] => {
+  const map = <T extends z.ZodType>(key: 'reviewers' | 'callers', item: T): Entry<z.output<T>>[] => {
     if (value[key] === undefined) return []
     const names = reader.read(schema.names, value[key], [key])
-    return Object.entries(names ?? {}).flatMap(([name, one]) =>
-      placed(reader.read(item, one, [key, name]), name, [key, name]),
-    )
+    return Object.entries(names ?? {}).map(([name, one]) => ({
+      name,
+      value: reader.read(item, one, [key, name]),
+      path: [key, name],
+    }))
   }
   return {
     source,
@@ -65,18 +54,8 @@ export const ruleFile = (source: Source, reader: Reader, value: { readonly [key:
     callers: map('callers', schema.caller),
     rules: list('rules', schema.rule),
     tests: list('tests', schema.test),
-    given: {
-      reviewers: Object.keys(value.reviewers ?? {}),
-      callers: Object.keys(value.callers ?? {}),
-      rules: Array.isArray(value.rules)
-        ? value.rules.map(rule => String((rule as { name?: unknown } | null)?.name))
-        : [],
-    },
   }
 }
-
-const placed = <T>(value: T | undefined, name: unknown, path: Path): Placed<T>[] =>
-  value === undefined ? [] : [{ name: String(name), value, path }]
 
 export type Rules = {
   readonly rules: readonly Rule[]
@@ -91,52 +70,47 @@ export const buildRules = (files: readonly RuleFile[], names: Names): Rules => {
   const callers = collect(files, file => file.callers, 'caller')
   const tests = collect(files, file => file.tests, 'test')
   const approvers = new Map(
-    reviewers.map(({ file, name, value, path }) => [name, resolveApprove(file.reader, value, path, names)]),
+    reviewers.named.map(({ file, name, value, path }) => [name, resolveApprove(file.reader, value, path, names)]),
   )
-
-  for (const { file, value, path } of callers) {
-    if (!names.issuers.includes(value.issuer)) {
-      file.reader.say(
-        [...path, 'issuer'],
-        `no issuer is called "${value.issuer}"${suggestion(value.issuer, names.issuers)}`,
-      )
-    }
+  for (const { file, value, path } of callers.named) {
+    const message = unknownName('issuer', value.issuer, names.issuers)
+    if (message !== undefined) file.reader.say([...path, 'issuer'], message)
   }
-  const given = (kind: keyof RuleFile['given']): Set<string> => new Set(files.flatMap(file => file.given[kind]))
-  const known = { reviewers: given('reviewers'), callers: given('callers'), rules: given('rules') }
-  for (const { file, value, path } of tests) {
-    const { caller } = value.call
-    const { rule } = value.expect
-    if (!known.callers.has(caller))
-      file.reader.say(
-        [...path, 'call', 'caller'],
-        `no caller is called "${caller}"${suggestion(caller, [...known.callers])}`,
-      )
-    if (rule !== undefined && !known.rules.has(rule))
-      file.reader.say([...path, 'expect', 'rule'], `no rule is called "${rule}"${suggestion(rule, [...known.rules])}`)
+  for (const { file, value, path } of tests.named) {
+    const caller = unknownName('caller', value.call.caller, callers.names)
+    if (caller !== undefined) file.reader.say([...path, 'call', 'caller'], caller)
+    const rule = value.expect.rule === undefined ? undefined : unknownName('rule', value.expect.rule, rules.names)
+    if (rule !== undefined) file.reader.say([...path, 'expect', 'rule'], rule)
   }
   return {
-    rules: rules.map(({ file, value, path }) =>
-      buildRule(file, value, path, { approvers, reviewers: known.reviewers, names }),
+    rules: rules.named.map(({ file, value, path }) =>
+      buildRule(file, value, path, { approvers, reviewers: reviewers.names, names }),
     ),
-    callers: Object.fromEntries(callers.map(({ name, value }) => [name, value as TestCaller])),
-    tests: tests.map(({ file, value, path }) => ({ ...value, where: where(file.source, path) }) as RuleTest),
+    callers: Object.fromEntries(callers.named.map(({ name, value }) => [name, value as TestCaller])),
+    tests: tests.named.map(({ file, value, path }) => ({ ...value, where: where(file.source, path) }) as RuleTest),
   }
 }
 
-const suggestion = (word: string, words: readonly string[]): string => {
-  const meant = nearest(word, words)
-  return meant === undefined ? '' : `; did you mean "${meant}"?`
+/** A sentence if none of `known` is called that. */
+const unknownName = (kind: string, name: string, known: readonly string[]): string | undefined => {
+  if (known.includes(name)) return undefined
+  const meant = nearest(name, known)
+  return `no ${kind} is called "${name}"${meant === undefined ? '' : `; did you mean "${meant}"?`}`
 }
 
 const where = (source: Source, path: Path): string => `${source.file}:${source.finding(path, '').line}`
 
+type Collected<T> = {
+  readonly named: readonly { readonly file: RuleFile; readonly name: string; readonly value: T; readonly path: Path }[]
+  readonly names: readonly string[]
+}
+
 /** The things of one kind in all files, in order. A name that comes twice is a problem. */
 const collect = <T>(
   files: readonly RuleFile[],
-  pick: (file: RuleFile) => readonly Placed<T>[],
+  pick: (file: RuleFile) => readonly Entry<T>[],
   kind: string,
-): (Placed<T> & { readonly file: RuleFile })[] => {
+): Collected<T> => {
   const first = new Map<string, string>()
   const all = files.flatMap(file => pick(file).map(one => ({ ...one, file })))
   for (const { file, name, path } of all) {
@@ -144,12 +118,15 @@ const collect = <T>(
     if (earlier === undefined) first.set(name, where(file.source, path))
     else file.reader.say(path, `the ${kind} "${name}" is already at ${earlier}; names are unique over all files`)
   }
-  return all
+  return {
+    named: all.flatMap(({ value, ...one }) => (value === undefined ? [] : [{ ...one, value }])),
+    names: [...first.keys()],
+  }
 }
 
 type Known = {
   readonly approvers: ReadonlyMap<string, Approve>
-  readonly reviewers: ReadonlySet<string>
+  readonly reviewers: readonly string[]
   readonly names: Names
 }
 
@@ -207,74 +184,17 @@ const resolveApproval = (
   return [approval].flat().flatMap((one, index) => {
     const place = Array.isArray(approval) ? [...at, index] : at
     if (typeof one !== 'string') return resolveApprove(file.reader, one, place, names)
-    if (!reviewers.has(one))
-      say(
-        place,
-        `no reviewers are called "${one}"${suggestion(one, [...reviewers]) || '; name them under "reviewers"'}`,
-      )
+    const message = unknownName('list of reviewers', one, reviewers)
+    if (message !== undefined) say(place, `${message}; lists stand under "reviewers"`)
     return approvers.get(one) ?? []
   })
-}
-
-const resolveApprove = (reader: Reader, value: z.output<typeof schema.approve>, path: Path, names: Names): Approve => ({
-  groups: value.by.groups.map((group, index) =>
-    qualifyGroup(reader, group, [...path, 'by', 'groups', index], names.logins),
-  ),
-  people: value.by.people.flatMap((person, index) =>
-    qualifyPerson(reader, person, [...path, 'by', 'people', index], names),
-  ),
-  votes: value.votes,
-  withinMs: value.within,
-  approvedForMs: value.approvedFor,
-  waitMs: value.wait,
-  onDisconnect: value.onDisconnect,
-  reason: value.reason,
-  comment: value.comment,
-  unreadable: value.unreadable,
-  approveUnseen: value.approveUnseen,
-})
-
-/** `login:group`; a bare name is of the one login there is. */
-export const qualifyGroup = (
-  reader: Reader,
-  group: string,
-  path: Path,
-  logins: readonly string[] | undefined,
-): string => {
-  if (logins === undefined) return group
-  const colon = group.indexOf(':')
-  if (colon > 0 && logins.includes(group.slice(0, colon)) && colon < group.length - 1) return group
-  const [login, ...more] = logins
-  if (login === undefined) reader.say(path, 'a group is a login\'s, and there is no login: add one to "console.login"')
-  else if (more.length > 0)
-    reader.say(path, `"${group}" does not say which login's group it is: write "${login}:${group}"`)
-  else return `${login}:${group}`
-  return group
-}
-
-/** An e-mail address, `login:subject`, or an entry of `people`, which stands for its accounts at logins. */
-const qualifyPerson = (reader: Reader, person: string, path: Path, { logins, people }: Names): string[] => {
-  if (logins === undefined) return [person]
-  const atLogin = (account: string): boolean => logins.includes(account.slice(0, Math.max(0, account.indexOf(':'))))
-  if (atLogin(person)) return [person]
-  const entry = people.find(one => one.name === person)
-  const accounts = entry?.accounts.filter(atLogin) ?? []
-  if (accounts.length > 0) return accounts
-  if (entry === undefined && /^[^@\s:]+@[^@\s]+$/.test(person)) return [person]
-  reader.say(
-    path,
-    entry === undefined
-      ? `"${person}" is no e-mail address, no account such as "login:subject", and no entry of "people"`
-      : `"${person}" has no account at a login, so nobody can sign in as this person`,
-  )
-  return []
 }
 
 /** What a match names has to exist. */
 const checkMatch = (reader: Reader, match: Match, path: Path, { upstreams, upstreamNames, issuers }: Names): void => {
   const exist = (test: ValueTest | undefined, at: Path, known: readonly string[], what: string): void => {
     for (const word of schema.textsOf(test)) {
-      if (!known.some(glob(word))) reader.say(at, `no ${what} is called "${word}"${suggestion(word, known)}`)
+      if (!known.some(glob(word))) reader.say(at, unknownName(what, word, known) ?? '')
     }
   }
   exist(match.upstream, [...path, 'upstream'], upstreamNames, 'upstream')

@@ -1,6 +1,7 @@
 // Reads what a request says, strictly: one reading of every header, parameter and field, within bounds, nothing that is not known.
 // Every refusal names the field and what would do.
 import { HoldpointError } from '../errors.ts'
+import { parseStrict } from '../json.ts'
 
 const bodyBytes = 64 * 1024
 const commentLength = 2_000
@@ -74,12 +75,9 @@ export const readForm = async (request: Request, allowed: readonly string[]): Pr
 export const readJson = async (request: Request, allowed: readonly string[]): Promise<Word> => {
   ofType(request, 'application/json')
   const text = await bodyText(request)
-  let value: unknown
-  try {
-    value = text === '' ? {} : JSON.parse(text)
-  } catch (cause) {
-    throw new HoldpointError('malformed', 'The body is not JSON.', { cause })
-  }
+  const parsed = parseStrict(Buffer.from(text === '' ? '{}' : text))
+  if ('unknown' in parsed) throw malformed(`The body is not JSON with one reading: ${parsed.unknown}.`)
+  const { value } = parsed
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw malformed('The body must be a JSON object.')
   return word(value as { [name: string]: unknown }, allowed)

@@ -97,7 +97,7 @@ export const loginRoutes = (parts: {
         const stay = out || context.req.query('choose') !== undefined
         const login =
           wanted === undefined
-            ? logins.length === 1 && !out
+            ? logins.length === 1 && !stay
               ? logins[0]
               : undefined
             : logins.find(one => one.name === wanted)

@@ -175,18 +175,18 @@ const standingOf = async (redis: Redis, always: boolean): Promise<Standing> => {
   // A replica may be made the primary without the newest writes, however the old primary kept them.
   if (fsync === 'always' && replicas === 0)
     return { durability: 'disk', replicas, why: 'Redis writes to disk before it answers (appendfsync always).' }
-  const refused = await waitaof(redis)
-  const acknowledged = replicas === 0 ? '' : ` and of ${replicas} replica${replicas === 1 ? '' : 's'}`
-  if (refused === undefined)
+  if (await waitaof(redis)) {
+    const acknowledged = replicas === 0 ? '' : ` and for ${replicas} replica${replicas === 1 ? '' : 's'}`
     return {
       durability: 'confirmed',
       replicas,
-      why: `Every release waits for the disk of the server${acknowledged} (WAITAOF).`,
+      why: `Every release waits for the server's disk${acknowledged} (WAITAOF).`,
     }
-  const aof = said('aof_enabled') === '1'
-  const reason = aof
-    ? `Redis ${version} cannot confirm writes (${refused}), and appendfsync is ${fsync ?? 'not known'}`
-    : 'Redis keeps no append-only file'
+  }
+  const reason =
+    said('aof_enabled') === '1'
+      ? `Redis ${version} offers no WAITAOF, and appendfsync is ${fsync ?? 'not known'}`
+      : 'Redis keeps no append-only file'
   return {
     durability: 'epoch',
     replicas,
@@ -205,12 +205,12 @@ const appendfsync = async (redis: Redis): Promise<string | undefined> => {
   }
 }
 
-/** Undefined if the server can confirm that writes are on its disk, otherwise why it cannot. */
-const waitaof = async (redis: Redis): Promise<string | undefined> => {
+/** Can the server confirm that writes are on its disk? It refuses at once if it cannot. */
+const waitaof = async (redis: Redis): Promise<boolean> => {
   try {
     await redis.call('WAITAOF', 1, 0, 1)
-    return undefined
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error)
+    return true
+  } catch {
+    return false
   }
 }

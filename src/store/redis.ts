@@ -78,6 +78,8 @@ export const redisStore = async (options: {
     return redis.eval(script.text, 1, ...all).catch(fail)
   }
   const begin = async (redis: Redis): Promise<void> => {
+    // Loaded at once, so that commands run in the order in which they were given, the first time too.
+    await Promise.all(Object.values(scripts).map(({ text }) => redis.script('LOAD', text))).catch(fail)
     const found = await run(redis, scripts.begin, [version])
     if (found !== version)
       throw new HoldpointError(

@@ -282,20 +282,21 @@ export const sqliteStore = async (options: {
 
   return {
     kind: 'sqlite',
-    now: () => look(clock),
-    events: (after, signal) =>
-      follow({ read: from => look(() => events(from)), bell, after, signal, closing: closing.signal }),
-    health: () =>
+    now: () =>
       look(() => {
         row('SELECT version FROM schema')
-        return options.path === ':memory:'
-          ? { ok: true, durability: 'epoch', notes: ['SQLite in memory: nothing survives this process.'] }
-          : {
-              ok: true,
-              durability: 'disk',
-              notes: ['SQLite writes every step to disk before it answers (WAL, synchronous FULL).'],
-            }
+        return clock()
       }),
+    events: (after, signal) =>
+      follow({ read: from => look(() => events(from)), bell, after, signal, closing: closing.signal }),
+    async health() {
+      const [durability, note] =
+        options.path === ':memory:'
+          ? (['epoch', 'SQLite in memory: nothing survives this process.'] as const)
+          : (['disk', 'SQLite writes every step to disk before it answers (WAL, synchronous FULL).'] as const)
+      const ok = await look(() => row('SELECT version FROM schema') !== undefined).catch(() => false)
+      return { ok, durability, notes: ok ? [note] : [`The file ${options.path} cannot be read.`] }
+    },
     async close() {
       if (closing.signal.aborted) return
       db.close()

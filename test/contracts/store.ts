@@ -18,7 +18,7 @@ export type Bench = {
   readonly end: () => Promise<void>
 }
 
-export const storeContract = (name: string, make: () => Promise<Bench>): void =>
+export const storeContract = (name: string, make: () => Promise<Bench>): void => {
   describe(`the store ${name}`, () => {
     let made: Bench | undefined
     const bench = (): Bench => {
@@ -36,3 +36,4 @@ export const storeContract = (name: string, make: () => Promise<Bench>): void =>
     events(bench)
     shelf(bench)
   })
+}

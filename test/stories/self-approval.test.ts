@@ -42,17 +42,22 @@ describe.each(['approve', 'deny'] as const)('%s', verdict => {
     expect(await refused(await signIn(stage.idp.issuer, people.benPlus), verdict)).toEqual([403, 'own_call'])
   })
 
-  test('by Cleo, who is in no group', async () => {
-    expect(await refused(await signIn(stage.idp.issuer, people.cleo), verdict)).toEqual([403, 'not_approver'])
+  test('by Cleo, who is in no group: for her there is no such hold', async () => {
+    expect(await refused(await signIn(stage.idp.issuer, people.cleo), verdict)).toEqual([404, 'unknown_hold'])
   })
 
   test("with the agent's own token", async () => {
     expect(await refused(stage.token, verdict)).toEqual([401, 'unauthenticated'])
   })
 
-  test("with a client-credentials token for the console's audience", async () => {
+  test("with the agent's client-credentials token for the console's audience", async () => {
     const token = await agentToken(stage.idp.issuer, clients.agent, consoleAudience)
-    expect((await refused(token, verdict))[0]).toBeOneOf([401, 403])
+    expect(await refused(token, verdict)).toEqual([403, 'own_call'])
+  })
+
+  test('with a client-credentials token of a robot that is in the right group', async () => {
+    const token = await agentToken(stage.idp.issuer, clients.robot, consoleAudience)
+    expect(await refused(token, verdict)).toEqual([403, 'not_approver'])
   })
 
   test("with Ana's token for the gate", async () => {
@@ -72,11 +77,11 @@ test('the owner sees that he may not decide, and why', async () => {
   expect((await ben.hold(id)).you).toMatchObject({ may_decide: false, because: 'own_call' })
 })
 
-test('after all of that it still waits, nothing was sent, and each attempt of Ben stands in the audit log', async () => {
+test('after all of that it still waits, nothing was sent, and each attempt of those behind it stands in the audit log', async () => {
   expect((await view()).status).toBe('pending')
   expect(stage.upstream.seen).toEqual([])
   await stage.holdpoint.stop()
   const attempts = (await stage.holdpoint.audit()).filter(entry => entry.hold === id && entry.code === 'own_call')
   const names = attempts.map(entry => (entry.reviewer as { subject: string }).subject)
-  expect(names.sort()).toEqual(['ben', 'ben', 'ben-2', 'ben-2'])
+  expect(names.sort()).toEqual(['agent-7', 'agent-7', 'ben', 'ben', 'ben-2', 'ben-2'])
 })

@@ -33,7 +33,7 @@ export const startNginx = async (): Promise<Nginx> => {
     `daemon off; ${user} worker_processes 1; pid ${dir}/pid; error_log stderr;
 events {}
 http {
-  access_log off; ${temporary}
+  access_log off; client_max_body_size 0; ${temporary}
   server { listen 127.0.0.1:${port}; root ${folder}; location / { dav_methods PUT DELETE; } }
 }
 `,

@@ -22,10 +22,11 @@ export const people = {
   dora: { id: 'dora', name: 'Dora Lind', email: 'dora@acme.test', groups: ['finance-leads'] },
 } as const satisfies Record<string, Person>
 
-/** The agent belongs to Ben; nobody is known behind the stray. */
+/** The agent belongs to Ben; nobody is known behind the stray; the robot is in the group of those who may approve. */
 export const clients = {
   agent: { id: 'agent-7', secret: 'agent-secret', owner: 'ben@acme.test', groups: ['finance-agents'] },
   other: { id: 'agent-8', secret: 'other-secret', owner: 'cleo@acme.test', groups: ['finance-agents'] },
+  robot: { id: 'agent-10', secret: 'robot-secret', owner: 'cleo@acme.test', groups: ['finance-leads'] },
   stray: { id: 'agent-9', secret: 'stray-secret' },
 } as const satisfies Record<string, Client>
 

@@ -34,8 +34,8 @@ export type Ports = {
 /** Where people come back to after they signed in at the provider. */
 export const consoleRedirect = (ports: Ports): string => `http://127.0.0.1:${ports.console}/login/callback/demo`
 
-/** The demo's configuration file. `store` is the path of its SQLite file. */
-export const configuration = (ports: Ports, store: string): string => `\
+/** The demo's configuration file. `state` is the folder of its SQLite file, as seen from the file. */
+export const configuration = (ports: Ports, state: string): string => `\
 # Written by "holdpoint demo", anew at every start. Change a rule while the demo runs and it takes effect at once.
 version: 1
 gate:
@@ -54,7 +54,7 @@ console:
       emailDomains: [acme.example]
   auditors: { groups: [auditors] }
 admin: { listen: 127.0.0.1:${ports.admin} }
-store: sqlite:${store}
+store: sqlite:./${state}/holdpoint.db
 issuers:
   - name: agents
     issuer: http://127.0.0.1:${ports.idp}

@@ -16,6 +16,9 @@ import {
 import { startIdp } from './idp.ts'
 import { isFree } from './ports.ts'
 
+// Everything of an earlier demo in it is removed at the start: its people and keys are gone anyway.
+const folder = 'demo'
+
 export type House = {
   readonly gate: string
   readonly console: string
@@ -45,10 +48,10 @@ export const openHouse = async (dir: string, ports: Ports): Promise<House> => {
   }
   try {
     const config = join(dir, 'demo.yaml')
-    const state = join(dir, 'demo')
+    const state = join(dir, folder)
     await rm(state, { recursive: true, force: true })
     await mkdir(state, { recursive: true })
-    await writeFile(config, configuration(ports, join(state, 'holdpoint.db')))
+    await writeFile(config, configuration(ports, folder))
 
     const idp = await startIdp({
       port: ports.idp,
@@ -61,7 +64,10 @@ export const openHouse = async (dir: string, ports: Ports): Promise<House> => {
     closing.push(idp.close)
     const billing = await startBilling({ port: ports.billing, key: billingKey })
     closing.push(billing.close)
-    const running = await serve({ config, env: { ...process.env, HOLDPOINT_LOG: process.env.HOLDPOINT_LOG ?? 'error' } })
+    const running = await serve({
+      config,
+      env: { ...process.env, HOLDPOINT_LOG: process.env.HOLDPOINT_LOG ?? 'error' },
+    })
     closing.push(running.close)
 
     const token = await agentToken(idp.issuer)

@@ -4,7 +4,7 @@ import type { StoreEvent } from '../../../src/store/store.ts'
 import type { Bench } from '../store.ts'
 import { aHold, anOpening, move, moved } from './holds.ts'
 
-export const events = (bench: () => Bench): void =>
+export const events = (bench: () => Bench): void => {
   describe('following', () => {
     /** Collects events until there are so many, and then stops following. */
     const collect = async (count: number, after?: string): Promise<StoreEvent[]> => {
@@ -21,7 +21,7 @@ export const events = (bench: () => Bench): void =>
     test('tells every step of every hold once, in order, but not the quiet ones', async () => {
       const { store, twin } = bench()
       const seen = collect(6)
-      const id = await aHold(twin, 'pending', { facts: { async: true } })
+      const id = await aHold(store, 'pending', { facts: { async: true } })
       await moved(store, id, 'touch')
       await moved(store, id, 'vote')
       await moved(store, id, 'approve', { facts: { async: null } })
@@ -138,3 +138,4 @@ export const events = (bench: () => Bench): void =>
       ).rejects.toMatchObject({ code: 'store_unavailable' })
     })
   })
+}

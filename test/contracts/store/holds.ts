@@ -1,6 +1,6 @@
 // Holds for the store's contract: how one is opened, and how it gets into each state.
 import { expect } from 'vitest'
-import { type MoveName, next, type State } from '../../../src/states.ts'
+import type { MoveName, State } from '../../../src/states.ts'
 import { type Move, type Moved, type Opening, quiet, type Store } from '../../../src/store/store.ts'
 
 export const hour = 3_600_000
@@ -69,5 +69,3 @@ export const aHold = async (store: Store, state: State = 'pending', over: Partia
   for (const name of ways[state]) await moved(store, opening.id, name)
   return opening.id
 }
-
-export const leadsTo = next

@@ -6,7 +6,7 @@ import { aHold, anOpening, hour, move, moved, ways } from './holds.ts'
 
 const names = Object.keys(moves) as MoveName[]
 
-export const moving = (bench: () => Bench): void =>
+export const moving = (bench: () => Bench): void => {
   describe('moving', () => {
     test.each(states)('from %s every move leads where the table says, or changes nothing', async state => {
       const { store } = bench()
@@ -228,3 +228,4 @@ export const moving = (bench: () => Bench): void =>
       expect(await store.log.newest(1, 9)).toEqual([])
     })
   })
+}

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Bench } from '../store.ts'
 import { aHold, anOpening, day, hour, move, moved } from './holds.ts'
 
-export const opening = (bench: () => Bench): void =>
+export const opening = (bench: () => Bench): void => {
   describe('opening', () => {
     test('writes the hold as it was given', async () => {
       const { store } = bench()
@@ -314,3 +314,4 @@ export const opening = (bench: () => Bench): void =>
       })
     })
   })
+}

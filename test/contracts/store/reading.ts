@@ -4,7 +4,7 @@ import type { HoldQuery } from '../../../src/store/store.ts'
 import type { Bench } from '../store.ts'
 import { aHold, anOpening, hour, moved } from './holds.ts'
 
-export const reading = (bench: () => Bench): void =>
+export const reading = (bench: () => Bench): void => {
   describe('reading', () => {
     const pages = async (query: HoldQuery): Promise<string[]> => {
       const ids: string[] = []
@@ -155,3 +155,4 @@ export const reading = (bench: () => Bench): void =>
       expect(await store.health()).toMatchObject({ ok: false })
     })
   })
+}

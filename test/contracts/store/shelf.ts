@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Bench } from '../store.ts'
 import { hour } from './holds.ts'
 
-export const shelf = (bench: () => Bench): void =>
+export const shelf = (bench: () => Bench): void => {
   describe('the shelf', () => {
     test('keeps, replaces and hands out', async () => {
       const { store, twin } = bench()
@@ -96,3 +96,4 @@ export const shelf = (bench: () => Bench): void =>
       expect(await keys('')).toHaveLength(9)
     })
   })
+}

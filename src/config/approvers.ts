@@ -1,0 +1,75 @@
+// Who may approve, as verdicts are judged by: groups as `login:group`, people as addresses or accounts at logins.
+import type { z } from 'zod'
+import type { Approve, PersonEntry, Upstream } from '../settings.ts'
+import type * as schema from './rules-schema.ts'
+import type { Path } from './source.ts'
+import type { Reader } from './strict.ts'
+
+/** What rules may name. Names are given even if what they name could not be read; logins are undefined if they could not. */
+export type Names = {
+  readonly logins: readonly string[] | undefined
+  readonly issuers: readonly string[]
+  readonly upstreamNames: readonly string[]
+  /** Those that could be read. */
+  readonly upstreams: readonly Upstream[]
+  readonly people: readonly PersonEntry[]
+}
+
+export const resolveApprove = (
+  reader: Reader,
+  value: z.output<typeof schema.approve>,
+  path: Path,
+  names: Names,
+): Approve => ({
+  groups: value.by.groups.map((group, index) =>
+    qualifyGroup(reader, group, [...path, 'by', 'groups', index], names.logins),
+  ),
+  people: value.by.people.flatMap((person, index) =>
+    qualifyPerson(reader, person, [...path, 'by', 'people', index], names),
+  ),
+  votes: value.votes,
+  withinMs: value.within,
+  approvedForMs: value.approvedFor,
+  waitMs: value.wait,
+  onDisconnect: value.onDisconnect,
+  reason: value.reason,
+  comment: value.comment,
+  unreadable: value.unreadable,
+  approveUnseen: value.approveUnseen,
+})
+
+/** `login:group`; a bare name is of the one login there is. */
+export const qualifyGroup = (
+  reader: Reader,
+  group: string,
+  path: Path,
+  logins: readonly string[] | undefined,
+): string => {
+  if (logins === undefined) return group
+  const colon = group.indexOf(':')
+  if (colon > 0 && logins.includes(group.slice(0, colon)) && colon < group.length - 1) return group
+  const [login, ...more] = logins
+  if (login === undefined) reader.say(path, 'a group is a login\'s, and there is no login: add one to "console.login"')
+  else if (more.length > 0)
+    reader.say(path, `"${group}" does not say which login's group it is: write "${login}:${group}"`)
+  else return `${login}:${group}`
+  return group
+}
+
+/** An e-mail address, `login:subject`, or an entry of `people`, which stands for its accounts at logins. */
+const qualifyPerson = (reader: Reader, person: string, path: Path, { logins, people }: Names): string[] => {
+  if (logins === undefined) return [person]
+  const atLogin = (account: string): boolean => logins.includes(account.slice(0, Math.max(0, account.indexOf(':'))))
+  if (atLogin(person)) return [person]
+  const entry = people.find(one => one.name === person)
+  const accounts = entry?.accounts.filter(atLogin) ?? []
+  if (accounts.length > 0) return accounts
+  if (entry === undefined && /^[^@\s:]+@[^@\s]+$/.test(person)) return [person]
+  reader.say(
+    path,
+    entry === undefined
+      ? `"${person}" is no e-mail address, no account such as "login:subject", and no entry of "people"`
+      : `"${person}" has no account at a login, so nobody can sign in as this person`,
+  )
+  return []
+}
