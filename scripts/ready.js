@@ -11,7 +11,10 @@ if (major < 24) {
   )
   process.exit(1)
 }
-if (!existsSync(new URL('../node_modules', import.meta.url)) && existsSync(new URL('../package-lock.json', import.meta.url))) {
+if (
+  !existsSync(new URL('../node_modules', import.meta.url)) &&
+  existsSync(new URL('../package-lock.json', import.meta.url))
+) {
   process.stderr.write('The dependencies are not installed yet: run `npm ci` first.\n')
   process.exit(1)
 }

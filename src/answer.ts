@@ -43,24 +43,52 @@ export const answerError = (
     headers: [['Content-Type', 'application/problem+json']] as const,
     body: JSON.stringify(document),
   }
-  write(response, error.status, [...headers, ...ownHead(error), ...(how.close ? [['Connection', 'close'] as const] : [])], body)
+  write(
+    response,
+    error.status,
+    [...headers, ...ownHead(error), ...(how.close ? [['Connection', 'close'] as const] : [])],
+    body,
+  )
 }
 
 /** Writes a JSON answer of our own. */
-export const answerJson = (response: ServerResponse, status: number, value: unknown, headers: readonly Header[] = []): void =>
-  write(response, status, [['Content-Type', 'application/json'], ['Cache-Control', 'no-store'], ...headers], JSON.stringify(value))
+export const answerJson = (
+  response: ServerResponse,
+  status: number,
+  value: unknown,
+  headers: readonly Header[] = [],
+): void =>
+  write(
+    response,
+    status,
+    [['Content-Type', 'application/json'], ['Cache-Control', 'no-store'], ...headers],
+    JSON.stringify(value),
+  )
 
 /** Writes a whole answer; the length is said, so that nothing is ever chunked by accident. */
-export const write = (response: ServerResponse, status: number, headers: readonly Header[], body: string | Buffer): void => {
+export const write = (
+  response: ServerResponse,
+  status: number,
+  headers: readonly Header[],
+  body: string | Buffer,
+): void => {
   const bytes = typeof body === 'string' ? Buffer.from(body) : body
   const lines = headers.flatMap(([name, value]) => [name, value])
-  response.writeHead(status, [...lines, ...(status === 204 || status === 304 ? [] : ['Content-Length', String(bytes.length)])])
+  response.writeHead(status, [
+    ...lines,
+    ...(status === 204 || status === 304 ? [] : ['Content-Length', String(bytes.length)]),
+  ])
   response.end(response.req.method === 'HEAD' ? undefined : bytes)
 }
 
 /** The raw answer to bytes that never became a request. */
 export const rawRefusal = (error: HoldpointError): string => {
   const body = JSON.stringify(problem(error))
-  const head = [...ownHead(error), ['Content-Type', 'application/problem+json'], ['Content-Length', String(Buffer.byteLength(body))], ['Connection', 'close']]
+  const head = [
+    ...ownHead(error),
+    ['Content-Type', 'application/problem+json'],
+    ['Content-Length', String(Buffer.byteLength(body))],
+    ['Connection', 'close'],
+  ]
   return `HTTP/1.1 ${error.status} Refused\r\n${head.map(([name, value]) => `${name}: ${value}`).join('\r\n')}\r\n\r\n${body}`
 }

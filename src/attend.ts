@@ -1,7 +1,18 @@
 // A held call from its caller's side: opens a hold or re-attaches to the one there is, waits with it, and ends in exactly one answer.
 // Any number of callers may be attached, here or on other replicas; one of them (or, for an async hold, Holdpoint itself) releases it.
 import { type ErrorCode, HoldpointError } from './errors.ts'
-import { callerIdentity, digestOf, newHoldId, newSalt, openAnswer, readHold, saltedDigest, sealRequest, sealView, signHead } from './hold.ts'
+import {
+  callerIdentity,
+  digestOf,
+  newHoldId,
+  newSalt,
+  openAnswer,
+  readHold,
+  saltedDigest,
+  sealRequest,
+  sealView,
+  signHead,
+} from './hold.ts'
 import { kindOf } from './judge.ts'
 import { makeView } from './mask.ts'
 import type { Action, Behind, Body, Call, Caller, Header, HeldCall, Hold, HoldHead, KeptAnswer } from './nouns.ts'
@@ -40,11 +51,18 @@ export type Held = {
 // ---- open
 
 /** Keyed hash of who is behind a rule's denials. */
-export const denialKeys = (parts: Parts, identity: string, rules: readonly { readonly name: string }[]): readonly string[] =>
+export const denialKeys = (
+  parts: Parts,
+  identity: string,
+  rules: readonly { readonly name: string }[],
+): readonly string[] =>
   rules.map(rule => parts.keys.fingerprints(JSON.stringify([identity, rule.name]), 'denials').at(-1) ?? '')
 
 /** What a denial of this hold counts towards: three in ten minutes pause the caller's holds of the rule. */
-export const denialOf = (parts: Parts, head: HoldHead): { keys: readonly string[]; windowMs: number; limit: number; pauseMs: number } => ({
+export const denialOf = (
+  parts: Parts,
+  head: HoldHead,
+): { keys: readonly string[]; windowMs: number; limit: number; pauseMs: number } => ({
   keys: denialKeys(parts, callerIdentity(head.caller, head.behind), head.rules),
   ...denials,
 })
@@ -58,12 +76,21 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
   const { keys, store } = parts
   const identity = callerIdentity(caller, behind)
   const volatile = new Set([...kindOf(upstream).volatileHeaders, ...upstream.volatileHeaders])
-  const digest = digestOf({ identity, upstream: upstream.name, method: call.method, target: held.upstreamTarget, headers: held.headers, volatile, body: held.bytes })
+  const digest = digestOf({
+    identity,
+    upstream: upstream.name,
+    method: call.method,
+    target: held.upstreamTarget,
+    headers: held.headers,
+    volatile,
+    body: held.bytes,
+  })
   const id = newHoldId()
   const salt = newSalt()
   const now = await store.now()
   const action = held.actions[0]
-  if (action === undefined) throw new HoldpointError('internal', undefined, { cause: new Error('a held call without an action') })
+  if (action === undefined)
+    throw new HoldpointError('internal', undefined, { cause: new Error('a held call without an action') })
   const request: HeldCall = {
     version: 1,
     call,
@@ -79,12 +106,24 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
     action,
     rules,
     body: held.body,
-    fingerprint: value => Buffer.from(keys.fingerprints(value, `mask ${rules[0]?.name ?? ''}`)[0] ?? '', 'base64url').toString('hex').slice(0, 8),
+    fingerprint: value =>
+      Buffer.from(keys.fingerprints(value, `mask ${rules[0]?.name ?? ''}`)[0] ?? '', 'base64url')
+        .toString('hex')
+        .slice(0, 8),
   })
   // What nobody can be shown, nobody can approve; it is refused now rather than after a reviewer has been called.
-  const unshown = view.body.kind === 'opaque' ? view.body.why : view.body.kind === 'shown' && view.body.cut ? 'it is too long to be shown whole' : undefined
+  const unshown =
+    view.body.kind === 'opaque'
+      ? view.body.why
+      : view.body.kind === 'shown' && view.body.cut
+        ? 'it is too long to be shown whole'
+        : undefined
   if (unshown !== undefined && rules.some(rule => rule.approve.some(approve => approve.unreadable === 'deny'))) {
-    throw new HoldpointError('unreadable_body', `The body cannot be shown to a reviewer (${unshown}), so it cannot be approved. A rule may say "unreadable: digest".`, { rule: names(rules) })
+    throw new HoldpointError(
+      'unreadable_body',
+      `The body cannot be shown to a reviewer (${unshown}), so it cannot be approved. A rule may say "unreadable: digest".`,
+      { rule: names(rules) },
+    )
   }
   const head: HoldHead = {
     version: 1,
@@ -102,7 +141,9 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
     method: call.method,
     digest: saltedDigest(salt, digest),
     size: held.bytes.length,
-    onDisconnect: rules.some(rule => rule.approve.some(approve => approve.onDisconnect === 'cancel')) ? 'cancel' : 'keep',
+    onDisconnect: rules.some(rule => rule.approve.some(approve => approve.onDisconnect === 'cancel'))
+      ? 'cancel'
+      : 'keep',
     ...(held.trace === undefined ? {} : { trace: held.trace }),
   }
   const { limits } = settings.gate
@@ -112,7 +153,12 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
     fingerprints: keys.fingerprints(digest, 'digest'),
     ...(held.idempotencyKey === undefined
       ? {}
-      : { idempotency: { keys: keys.fingerprints(JSON.stringify([identity, held.idempotencyKey]), 'idempotency'), keepMs: dayMs } }),
+      : {
+          idempotency: {
+            keys: keys.fingerprints(JSON.stringify([identity, held.idempotencyKey]), 'idempotency'),
+            keepMs: dayMs,
+          },
+        }),
     pauses: denialKeys(parts, identity, rules),
     caps: { perCaller: limits.holdsPerCaller, holds: limits.holds, bytes: limits.heldBytes },
     head: signHead(keys, head),
@@ -120,7 +166,12 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
     sealed: { request: sealRequest(keys, id, request), view: sealView(keys, id, view) },
     bytes: held.bytes.length,
     dueAt: head.expiresAt,
-    entry: parts.record.entry({ ...aboutHold(head), kind: 'call.held', address: call.address, controls: rules.flatMap(rule => rule.controls) }),
+    entry: parts.record.entry({
+      ...aboutHold(head),
+      kind: 'call.held',
+      address: call.address,
+      controls: rules.flatMap(rule => rule.controls),
+    }),
   })
   switch (opened.word) {
     case 'opened':
@@ -128,13 +179,20 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
     case 'attached':
       return opened.id
     case 'conflict':
-      throw new HoldpointError('duplicate_request', 'This Idempotency-Key was used for another request. Use a new key, or send the very same request.')
+      throw new HoldpointError(
+        'duplicate_request',
+        'This Idempotency-Key was used for another request. Use a new key, or send the very same request.',
+      )
     case 'paused': {
       const seconds = Math.max(1, Math.ceil((opened.untilAt - now) / 1000))
-      throw new HoldpointError('denied_too_often', `Reviewers denied calls like this three times in ten minutes. Nobody is asked again for ${seconds} s.`, {
-        retryAfterS: seconds,
-        rule: names(rules),
-      })
+      throw new HoldpointError(
+        'denied_too_often',
+        `Reviewers denied calls like this three times in ten minutes. Nobody is asked again for ${seconds} s.`,
+        {
+          retryAfterS: seconds,
+          rule: names(rules),
+        },
+      )
     }
     case 'full':
       throw new HoldpointError('too_many_holds', fullDetail(opened.scope, limits.holdsPerCaller), { retryAfterS: 5 })
@@ -181,7 +239,8 @@ export const attend = async (parts: Parts, id: string, wait: Wait): Promise<Ende
       const woken = wakened(parts, id, until)
       try {
         const hold = await readHold(parts.store, parts.keys, id)
-        if (hold === undefined) throw new HoldpointError('unknown_hold', 'The hold is gone. The same call asks for a new approval.')
+        if (hold === undefined)
+          throw new HoldpointError('unknown_hold', 'The hold is gone. The same call asks for a new approval.')
         const ended = await step(parts, hold, wait)
         // Somebody else moved it: look again at once, but never twice at the same revision.
         if (ended === 'again' && hold.rev !== tried) {
@@ -218,7 +277,11 @@ const wakened = (parts: Parts, id: string, until: AbortSignal): { next: Promise<
 const step = async (parts: Parts, hold: Hold, wait: Wait): Promise<Ended | 'wait' | 'again'> => {
   const { head, state, facts } = hold
   const end = (code: ErrorCode, detail: string): never => {
-    throw new HoldpointError(code, detail, { hold: head.id, statusUrl: statusUrl(wait.settings, head.id), rule: names(head.rules) })
+    throw new HoldpointError(code, detail, {
+      hold: head.id,
+      statusUrl: statusUrl(wait.settings, head.id),
+      rule: names(head.rules),
+    })
   }
   switch (state) {
     case 'pending':
@@ -230,12 +293,24 @@ const step = async (parts: Parts, hold: Hold, wait: Wait): Promise<Ended | 'wait
       return released.word === 'answered' ? released : 'again'
     }
     case 'delivered': {
-      if (!facts.async) return end('already_delivered', `This call was delivered${facts.delivery?.answered ? ' and another caller has its answer' : ', but its answer reached no caller'}. It is not sent again.`)
+      if (!facts.async)
+        return end(
+          'already_delivered',
+          `This call was delivered${facts.delivery?.answered ? ' and another caller has its answer' : ', but its answer reached no caller'}. It is not sent again.`,
+        )
       const answer = await openAnswer(parts.store, parts.keys, head.id)
-      return answer === undefined ? end('answer_not_kept', `The call was delivered; its answer is not kept (${facts.keptWhyNot ?? 'kept for one hour only'}).`) : { word: 'kept', answer }
+      return answer === undefined
+        ? end(
+            'answer_not_kept',
+            `The call was delivered; its answer is not kept (${facts.keptWhyNot ?? 'kept for one hour only'}).`,
+          )
+        : { word: 'kept', answer }
     }
     case 'denied':
-      return end('hold_denied', facts.comment === undefined ? 'A reviewer denied this call.' : `A reviewer denied this call: ${facts.comment}`)
+      return end(
+        'hold_denied',
+        facts.comment === undefined ? 'A reviewer denied this call.' : `A reviewer denied this call: ${facts.comment}`,
+      )
     case 'expired':
       return end('hold_expired', 'Nobody decided in time. The same call asks again.')
     case 'cancelled':
@@ -243,23 +318,43 @@ const step = async (parts: Parts, hold: Hold, wait: Wait): Promise<Ended | 'wait
     case 'lapsed':
       return end('hold_expired', 'The call was approved but not sent before the approval ran out.')
     case 'revoked':
-      return end('hold_revoked', `The approval was taken back${facts.comment === undefined ? '.' : `: ${facts.comment}`}`)
+      return end(
+        'hold_revoked',
+        `The approval was taken back${facts.comment === undefined ? '.' : `: ${facts.comment}`}`,
+      )
     case 'void':
-      return end('approval_void', `${facts.why ?? 'The approval no longer holds.'} Nothing was sent. The same call asks for a new approval.`)
+      return end(
+        'approval_void',
+        `${facts.why ?? 'The approval no longer holds.'} Nothing was sent. The same call asks for a new approval.`,
+      )
     case 'unknown':
-      return end('delivery_unknown', 'The call was sent once and no answer came back. It may have been carried out. Ask a reviewer to look before you repeat it.')
+      return end(
+        'delivery_unknown',
+        'The call was sent once and no answer came back. It may have been carried out. Ask a reviewer to look before you repeat it.',
+      )
     case 'failed':
-      return end('upstream_unreachable', 'The upstream could not be reached while the approval lasted. Nothing was sent.')
+      return end(
+        'upstream_unreachable',
+        'The upstream could not be reached while the approval lasted. Nothing was sent.',
+      )
   }
 }
 
 const stillWaiting = (hold: Hold, wait: Wait): Ended => {
   const { head } = hold
   const where = { hold: head.id, statusUrl: statusUrl(wait.settings, head.id), rule: names(head.rules), retryAfterS: 1 }
-  if (wait.drain.aborted) throw new HoldpointError('shutting_down', `Held as ${head.id}. Run the same call again: another replica goes on with it. Nothing was sent.`, where)
+  if (wait.drain.aborted)
+    throw new HoldpointError(
+      'shutting_down',
+      `Held as ${head.id}. Run the same call again: another replica goes on with it. Nothing was sent.`,
+      where,
+    )
   if (wait.prefer.async) return { word: 'waiting', hold }
   const rules = wait.settings.rules.filter(rule => head.rules.some(ref => ref.name === rule.name))
-  const state = hold.state === 'pending' ? `for ${approversOf(rules).join(', ') || 'its approvers'}` : 'and approved; it is being sent'
+  const state =
+    hold.state === 'pending'
+      ? `for ${approversOf(rules).join(', ') || 'its approvers'}`
+      : 'and approved; it is being sent'
   throw new HoldpointError(
     'hold_pending',
     `Held as ${head.id} ${state}. Run the same call again, or GET ${where.statusUrl}.${hold.state === 'pending' ? ' Nothing was sent.' : ''}`,

@@ -34,6 +34,7 @@ export type Read = {
 /** As `loadSettings`, and says which files that took. */
 export const readSettings = async (file: string, env: Record<string, string | undefined>): Promise<Read> => {
   const contents = new Map<string, string | undefined>()
+  const order: string[] = []
   const problems: Finding[] = []
   const warnings: Finding[] = []
   const folder = dirname(resolve(file))
@@ -42,6 +43,7 @@ export const readSettings = async (file: string, env: Record<string, string | un
   const open = async (path: string, name: string): Promise<Opened | undefined> => {
     const text = await readText(path)
     contents.set(path, text instanceof Error ? undefined : text)
+    order.push(name)
     if (text instanceof Error) {
       problems.push({
         file: name,
@@ -53,12 +55,19 @@ export const readSettings = async (file: string, env: Record<string, string | un
     }
     const source = readSource(name, text)
     problems.push(...source.problems)
-    if (source.value === undefined) return undefined
+    if (source.problems.length > 0) return undefined
     if (!isMapping(source.value)) {
       problems.push(source.finding([], 'a configuration is a mapping (key: value)'))
       return undefined
     }
-    const say = (at: Path, message: string): unknown => problems.push(source.finding(at, message))
+    // What is said of the place of a missing value would only follow from that.
+    const missing = new Set<string>()
+    const spot = ({ line, column }: Finding): string => `${line}:${column}`
+    const say = (at: Path, message: string): void => {
+      const finding = source.finding(at, message)
+      missing.add(spot(finding))
+      problems.push(finding)
+    }
     const value = await interpolate(source.value, {
       folder,
       env,
@@ -70,7 +79,9 @@ export const readSettings = async (file: string, env: Record<string, string | un
       source,
       raw: source.value,
       value: value as Mapping,
-      reader: reader(source, finding => problems.push(finding)),
+      reader: reader(source, finding => {
+        if (!missing.has(spot(finding))) problems.push(finding)
+      }),
     }
   }
 
@@ -84,8 +95,8 @@ export const readSettings = async (file: string, env: Record<string, string | un
     warnings,
   )
   const settings = build(main, from, { file, folder, hash: hashOf(...textsOf(main.source, from, shown)) })
-  if (problems.length > 0 || settings === undefined) return { loaded: { problems: inOrder(problems) }, contents }
-  return { loaded: { settings, warnings: inOrder([...warnings, ...placed(settings, main, from)]) }, contents }
+  if (problems.length > 0 || settings === undefined) return { loaded: { problems: inOrder(problems, order) }, contents }
+  return { loaded: { settings, warnings: inOrder([...warnings, ...placed(settings, main, from)], order) }, contents }
 }
 
 type Mapping = { readonly [key: string]: unknown }
@@ -303,17 +314,9 @@ const placed = (settings: Settings, main: Opened, files: readonly RuleFile[]): F
   return found
 }
 
-// What follows from something missing at the same place is left out; files stay in the order in which they were read.
-const inOrder = (findings: readonly Finding[]): Finding[] => {
-  const seen = new Set<string>()
-  const files = [...new Set(findings.map(({ file }) => file))]
-  return findings
-    .filter(finding => {
-      const key = JSON.stringify(finding)
-      return !seen.has(key) && seen.add(key)
-    })
-    .sort(
-      (one, other) =>
-        files.indexOf(one.file) - files.indexOf(other.file) || one.line - other.line || one.column - other.column,
-    )
-}
+/** Without repetitions; files stay in the order in which they were read. */
+const inOrder = (findings: readonly Finding[], files: readonly string[]): Finding[] =>
+  [...new Map(findings.map(finding => [JSON.stringify(finding), finding])).values()].sort(
+    (one, other) =>
+      files.indexOf(one.file) - files.indexOf(other.file) || one.line - other.line || one.column - other.column,
+  )

@@ -55,12 +55,25 @@ export const gate = (parts: Parts): Gate => {
   const underWay = new Set<Promise<void>>()
   const sending = new Set<string>()
 
+  // Connections on which something was not understood: whatever follows it there may be part of it, so it is not answered any more.
+  const misread = new WeakSet<IncomingMessage['socket']>()
+
+  /** The head's own way, in one turn: pipelined requests are handed over together, and none may overtake the refusal of one before it. */
+  const admit = (way: Way): { received: Call; routed: Routed | undefined; readings: readonly string[] } => {
+    try {
+      const received = receive(way.request, way.settings.gate.limits)
+      way.call = received
+      const routed = route(received, way.settings)
+      return { received, routed, readings: settle(received, routed?.upstream) }
+    } catch (error) {
+      misread.add(way.request.socket)
+      throw error
+    }
+  }
+
   const follow = async (way: Way): Promise<void> => {
-    const received = receive(way.request, way.settings.gate.limits)
-    way.call = received
+    const { received, routed, readings } = admit(way)
     if (received.path === '/.well-known/oauth-protected-resource') return metadata(way, received)
-    const routed = route(received, way.settings)
-    const readings = settle(received, routed?.upstream)
     const { caller, source } = await parts.identify(received, routed?.upstream, way.settings)
     way.caller = caller
     // From here on the call is what rules may see and hold: everything but our own credential.
@@ -71,12 +84,18 @@ export const gate = (parts: Parts): Gate => {
       if (!call.path.startsWith('/.holdpoint/holds/')) throw new HoldpointError('no_route', 'Nothing is served here.')
       return taskEndpoint(parts, { ...known, drain: draining.signal })
     }
-    if (!hostServed(call, way.settings)) throw new HoldpointError('wrong_host', `The host ${call.host} is not served here.`)
+    if (!hostServed(call, way.settings))
+      throw new HoldpointError('wrong_host', `The host ${call.host} is not served here.`)
     if (routed === undefined) throw new HoldpointError('no_route', `No upstream is configured at ${call.path}.`)
     way.upstream = routed.upstream
     const secret = certainSecretIn(call.target)
-    if (secret !== undefined) throw new HoldpointError('secret_in_target', `target: there is a ${secret} in the address, where it would be logged. Send it in a header or the body.`)
-    if (call.upgrade !== undefined) throw new HoldpointError('malformed', 'Upgrade: tunnels are not built yet, so they cannot be let through.')
+    if (secret !== undefined)
+      throw new HoldpointError(
+        'secret_in_target',
+        `target: there is a ${secret} in the address, where it would be logged. Send it in a header or the body.`,
+      )
+    if (call.upgrade !== undefined)
+      throw new HoldpointError('malformed', 'Upgrade: tunnels are not built yet, so they cannot be let through.')
     return pass(known, routed, readings)
   }
 
@@ -97,7 +116,11 @@ export const gate = (parts: Parts): Gate => {
     if (judged.judgement.outcome === 'hold') {
       if (read?.complete !== true) read = await readBody(way, limit, read?.bytes)
       if (!read.complete || read.bytes.length > upstream.limits.held) {
-        throw new HoldpointError('body_too_large', `body: at most ${upstream.limits.held} bytes can be held for approval (limits.held of ${upstream.name}).`, ruleOf(judged))
+        throw new HoldpointError(
+          'body_too_large',
+          `body: at most ${upstream.limits.held} bytes can be held for approval (limits.held of ${upstream.name}).`,
+          ruleOf(judged),
+        )
       }
       // Judged once more on the whole body: what is held is what was judged.
       judged = ask(bodyOf(call, read, upstream.limits.inspect))
@@ -135,7 +158,11 @@ export const gate = (parts: Parts): Gate => {
     })
   }
 
-  const readBody = async (way: Known, limit: number, before?: Buffer): Promise<{ bytes: Buffer; complete: boolean }> => {
+  const readBody = async (
+    way: Known,
+    limit: number,
+    before?: Buffer,
+  ): Promise<{ bytes: Buffer; complete: boolean }> => {
     if (way.call.contentLength === 0) return { bytes: Buffer.alloc(0), complete: true }
     if (way.continues && before === undefined) way.response.writeContinue()
     const read = await readWhole(way.request, limit - (before?.length ?? 0))
@@ -144,7 +171,12 @@ export const gate = (parts: Parts): Gate => {
 
   // ---- allow
 
-  const allowed = async (way: Known, routed: Routed, headers: readonly Header[], read: { bytes: Buffer; complete: boolean } | undefined): Promise<void> => {
+  const allowed = async (
+    way: Known,
+    routed: Routed,
+    headers: readonly Header[],
+    read: { bytes: Buffer; complete: boolean } | undefined,
+  ): Promise<void> => {
     const { call, settings, request, response } = way
     const { upstream } = routed
     const entry = await parts.record.allowed({ ...aboutCall(way), kind: 'call.allowed' })
@@ -167,9 +199,17 @@ export const gate = (parts: Parts): Gate => {
         },
         noted(toResponse(response, []), status => entry.answered(status)),
       )
-      if (sent.state === 'unreachable') throw new HoldpointError('upstream_unreachable', `${upstream.name} could not be reached.`, { cause: sent.cause, retryAfterS: 5 })
+      if (sent.state === 'unreachable')
+        throw new HoldpointError('upstream_unreachable', `${upstream.name} could not be reached.`, {
+          cause: sent.cause,
+          retryAfterS: 5,
+        })
       if (sent.state === 'lost') {
-        throw new HoldpointError(sent.timeout ? 'upstream_timeout' : 'upstream_unreachable', `${upstream.name} did not answer${sent.timeout ? ' in time' : ''}.`, { cause: sent.cause })
+        throw new HoldpointError(
+          sent.timeout ? 'upstream_timeout' : 'upstream_unreachable',
+          `${upstream.name} did not answer${sent.timeout ? ' in time' : ''}.`,
+          { cause: sent.cause },
+        )
       }
     } catch (error) {
       entry.failed(toError(error).code)
@@ -192,10 +232,18 @@ export const gate = (parts: Parts): Gate => {
       )
     }
     if (what.reason === undefined && rules.some(one => one.approve.some(approve => approve.reason === 'required'))) {
-      throw new HoldpointError('reason_required', 'Holdpoint-Reason: say in this header why the call is needed; the reviewer reads it.', { rule })
+      throw new HoldpointError(
+        'reason_required',
+        'Holdpoint-Reason: say in this header why the call is needed; the reviewer reads it.',
+        { rule },
+      )
     }
     if (deadEnd(rules, behind.keys)) {
-      throw new HoldpointError('no_eligible_reviewer', 'Everybody who could approve this call is behind it. The rule needs another approver.', { rule })
+      throw new HoldpointError(
+        'no_eligible_reviewer',
+        'Everybody who could approve this call is behind it. The rule needs another approver.',
+        { rule },
+      )
     }
     const prefer = preferOf(call.headers)
     const id = await openHold(parts, what)
@@ -211,12 +259,25 @@ export const gate = (parts: Parts): Gate => {
       trace: call.headers.filter(([name]) => ['traceparent', 'tracestate'].includes(name.toLowerCase())),
     }
     const waitMs = prefer.async ? Math.min(prefer.waitMs ?? 0, full) : Math.min(prefer.waitMs ?? full, full)
-    const ended = await attend(parts, id, { settings, caller, prefer, waitMs, gone: gone.signal, drain: draining.signal, taker }).finally(() => {
+    const ended = await attend(parts, id, {
+      settings,
+      caller,
+      prefer,
+      waitMs,
+      gone: gone.signal,
+      drain: draining.signal,
+      taker,
+    }).finally(() => {
       if (gone.signal.aborted) void withdrawn(id)
     })
     if (ended.word === 'kept') {
       const { status, headers, body } = ended.answer
-      return write(response, status, [...headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]], Buffer.from(body, 'base64'))
+      return write(
+        response,
+        status,
+        [...headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]],
+        Buffer.from(body, 'base64'),
+      )
     }
     if (ended.word === 'waiting') {
       answerJson(response, 202, taskOf(ended.hold, settings), [
@@ -234,7 +295,12 @@ export const gate = (parts: Parts): Gate => {
       const hold = await readHold(parts.store, parts.keys, id)
       if (hold === undefined || (hold.state !== 'pending' && hold.state !== 'approved')) return
       if (hold.facts.async) return seeToken(parts, hold, caller)
-      const moved = await parts.store.holds.move({ hold: id, move: 'touch', rev: hold.rev, facts: { async: true, tokenUntilAt: caller.expiresAt } })
+      const moved = await parts.store.holds.move({
+        hold: id,
+        move: 'touch',
+        rev: hold.rev,
+        facts: { async: true, tokenUntilAt: caller.expiresAt },
+      })
       if (moved.word === 'changed') continue
       if (moved.word === 'moved' && hold.state === 'approved') void deliver(id)
       return
@@ -265,10 +331,14 @@ export const gate = (parts: Parts): Gate => {
     sending.add(id)
     try {
       const hold = await readHold(parts.store, parts.keys, id)
-      if (hold?.state === 'approved' && hold.facts.async) await release(parts, hold, { kind: 'store' }, hold.facts.tokenUntilAt ?? 0)
+      if (hold?.state === 'approved' && hold.facts.async)
+        await release(parts, hold, { kind: 'store' }, hold.facts.tokenUntilAt ?? 0)
     } catch (error) {
       const known = toError(error)
-      parts.log[known.code === 'internal' ? 'error' : 'info']({ err: known, hold: id }, 'an async hold was not delivered')
+      parts.log[known.code === 'internal' ? 'error' : 'info'](
+        { err: known, hold: id },
+        'an async hold was not delivered',
+      )
     } finally {
       sending.delete(id)
     }
@@ -279,19 +349,29 @@ export const gate = (parts: Parts): Gate => {
   const refuse = (way: Way, thrown: unknown): void => {
     const error = toError(thrown)
     const { response, request } = way
-    if (error.code === 'internal') parts.log.error({ err: error, cause: error.extras.cause, call: way.call?.id }, 'a call failed inside the gate')
-    else if (error.extras.cause !== undefined) parts.log.debug({ code: error.code, cause: error.extras.cause, call: way.call?.id }, 'a call was refused')
+    if (error.code === 'internal')
+      parts.log.error({ err: error, cause: error.extras.cause, call: way.call?.id }, 'a call failed inside the gate')
+    else if (error.extras.cause !== undefined)
+      parts.log.debug({ code: error.code, cause: error.extras.cause, call: way.call?.id }, 'a call was refused')
     if (way.caller === undefined) parts.record.count(request.socket.remoteAddress ?? '', error.code)
     else if (!way.recorded) {
       try {
-        parts.record.note({ ...aboutCall(way as Known), kind: error.code === 'no_rule' || error.code === 'denied_by_rule' ? 'call.denied' : 'call.refused', code: error.code })
+        parts.record.note({
+          ...aboutCall(way as Known),
+          kind: error.code === 'no_rule' || error.code === 'denied_by_rule' ? 'call.denied' : 'call.refused',
+          code: error.code,
+        })
       } catch (unwritable) {
         parts.log.error({ err: toError(unwritable), code: error.code }, 'a refusal could not be recorded')
       }
     }
     // What was not read to its end, or not understood, may hide another request behind it.
     const close = way.call === undefined || error.code === 'malformed' || !request.complete
-    answerError(response, error, { close, ...(way.upstream === undefined ? {} : { kind: kindOf(way.upstream) }), task: way.call?.path.startsWith('/.holdpoint/') ?? false })
+    answerError(response, error, {
+      close,
+      ...(way.upstream === undefined ? {} : { kind: kindOf(way.upstream) }),
+      task: way.call?.path.startsWith('/.holdpoint/') ?? false,
+    })
   }
 
   parts.watch.every(event => {
@@ -300,6 +380,7 @@ export const gate = (parts: Parts): Gate => {
 
   return {
     handle(request, response, continues = false) {
+      if (misread.has(request.socket)) return
       const way: Way = { settings: parts.settings(), request, response, continues }
       response.on('error', () => undefined)
       const done: Promise<void> = follow(way)
@@ -317,21 +398,26 @@ export const gate = (parts: Parts): Gate => {
 
 // ---- small readings of a call
 
-const single = (call: Call, name: string): string | undefined => call.headers.find(([header]) => header.toLowerCase() === name)?.[1].trim() || undefined
+const single = (call: Call, name: string): string | undefined =>
+  call.headers.find(([header]) => header.toLowerCase() === name)?.[1].trim() || undefined
 
 /** @throws malformed unless it is one value of 1 to 255 visible ASCII characters */
 const idempotencyKey = (call: Call): string | undefined => {
   const values = call.headers.filter(([name]) => name.toLowerCase() === 'idempotency-key').map(([, value]) => value)
   if (values.length === 0) return undefined
   const [key = ''] = values
-  if (values.length > 1 || !/^[\x21-\x7e]{1,255}$/.test(key)) throw new HoldpointError('malformed', 'Idempotency-Key: send one value of 1 to 255 visible ASCII characters.')
+  if (values.length > 1 || !/^[\x21-\x7e]{1,255}$/.test(key))
+    throw new HoldpointError('malformed', 'Idempotency-Key: send one value of 1 to 255 visible ASCII characters.')
   return key
 }
 
-const traceOf = (call: Call): string | undefined => /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/.exec(single(call, 'traceparent') ?? '')?.[1]
+const traceOf = (call: Call): string | undefined =>
+  /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/.exec(single(call, 'traceparent') ?? '')?.[1]
 
 const bodyOf = (call: Call, read: { readonly bytes: Buffer; readonly complete: boolean }, inspect: number): Body =>
-  read.complete ? parseBody(call.headers, read.bytes, inspect) : { kind: 'unknown', why: 'it is larger than limits.inspect', size: call.contentLength }
+  read.complete
+    ? parseBody(call.headers, read.bytes, inspect)
+    : { kind: 'unknown', why: 'it is larger than limits.inspect', size: call.contentLength }
 
 const within = (path: string, cut: string): string => {
   const rest = path.slice(cut.length)
@@ -339,16 +425,26 @@ const within = (path: string, cut: string): string => {
 }
 
 /** The body as it goes on: what was read already, and the rest as it comes. */
-const bodyToSend = (call: Call, request: IncomingMessage, read: { bytes: Buffer; complete: boolean } | undefined): Pick<Sending, 'body' | 'readAhead' | 'contentLength'> => {
-  if (read?.complete) return { body: read.bytes.length > 0 ? read.bytes : undefined, contentLength: needsLength(call.method, read.bytes.length) ? read.bytes.length : undefined }
+const bodyToSend = (
+  call: Call,
+  request: IncomingMessage,
+  read: { bytes: Buffer; complete: boolean } | undefined,
+): Pick<Sending, 'body' | 'readAhead' | 'contentLength'> => {
+  if (read?.complete)
+    return {
+      body: read.bytes.length > 0 ? read.bytes : undefined,
+      contentLength: needsLength(call.method, read.bytes.length) ? read.bytes.length : undefined,
+    }
   if (call.contentLength === 0) return { body: undefined, contentLength: needsLength(call.method, 0) ? 0 : undefined }
   return { body: request, contentLength: call.contentLength, ...(read === undefined ? {} : { readAhead: read.bytes }) }
 }
 
 // RFC 9110 §8.6: methods that expect content say its length even where there is none.
-const needsLength = (method: string, length: number): boolean => length > 0 || method === 'POST' || method === 'PUT' || method === 'PATCH'
+const needsLength = (method: string, length: number): boolean =>
+  length > 0 || method === 'POST' || method === 'PUT' || method === 'PATCH'
 
-const ruleOf = (judged: Judged): { rule?: string } => (judged.judgement.rule === undefined ? {} : { rule: judged.judgement.rule.name })
+const ruleOf = (judged: Judged): { rule?: string } =>
+  judged.judgement.rule === undefined ? {} : { rule: judged.judgement.rule.name }
 
 // Only where approvers are people by name can it be known that all of them are behind the call; groups are never a dead end.
 const deadEnd = (rules: readonly Rule[], behind: readonly string[]): boolean => {
@@ -357,7 +453,12 @@ const deadEnd = (rules: readonly Rule[], behind: readonly string[]): boolean => 
     const folded = foldEmail(person)
     return (folded !== undefined && keys.has(`email:${folded}`)) || keys.has(`account:${person}`)
   }
-  return rules.some(rule => rule.approve.some(approve => approve.groups.length === 0 && approve.people.filter(person => !isBehind(person)).length < approve.votes))
+  return rules.some(rule =>
+    rule.approve.some(
+      approve =>
+        approve.groups.length === 0 && approve.people.filter(person => !isBehind(person)).length < approve.votes,
+    ),
+  )
 }
 
 const aboutCall = (way: Known): Omit<Entry, 'kind'> => ({
@@ -368,7 +469,13 @@ const aboutCall = (way: Known): Omit<Entry, 'kind'> => ({
   config: way.settings.hash,
   ...(way.upstream === undefined ? {} : { upstream: way.upstream.name }),
   ...(way.action === undefined ? {} : { action: way.action }),
-  ...(way.rule === undefined ? {} : { rule: way.rule.name, ruleHash: way.rule.hash, ...(way.rule.controls.length > 0 ? { controls: way.rule.controls } : {}) }),
+  ...(way.rule === undefined
+    ? {}
+    : {
+        rule: way.rule.name,
+        ruleHash: way.rule.hash,
+        ...(way.rule.controls.length > 0 ? { controls: way.rule.controls } : {}),
+      }),
   ...(traceOf(way.call) === undefined ? {} : { trace: traceOf(way.call) ?? '' }),
 })
 
@@ -381,7 +488,8 @@ const noted = (sink: Sink, seen: (status: number) => void): Sink => ({
 })
 
 const metadata = (way: Way, call: Call): void => {
-  if (call.method !== 'GET' && call.method !== 'HEAD') throw new HoldpointError('method_not_allowed', 'Use GET here.', { headers: { Allow: 'GET, HEAD' } })
+  if (call.method !== 'GET' && call.method !== 'HEAD')
+    throw new HoldpointError('method_not_allowed', 'Use GET here.', { headers: { Allow: 'GET, HEAD' } })
   answerJson(way.response, 200, {
     resource: way.settings.gate.url,
     authorization_servers: way.settings.issuers.map(issuer => issuer.issuer),

@@ -5,6 +5,9 @@ import type { Behind, Caller, Header, HeldCall, Hold, HoldHead, KeptAnswer, Verd
 import type { KeyRing } from './seal.ts'
 import type { Store, StoredHold } from './store/store.ts'
 
+/** A retry that comes this soon after its hold expired, lapsed or was revoked is told so, instead of paging reviewers again. */
+export const endToldMs = 30_000
+
 const digestVersion = 'holdpoint digest v1'
 
 /** Headers that change from retry to retry without changing the call (DESIGN §3, "Digest"). Lower case. */
@@ -58,7 +61,15 @@ export const digestOf = (parts: {
     .map(([name, value]) => [name.toLowerCase(), value] as const)
     .filter(([name]) => !isVolatile(name, parts.volatile))
     .sort(([one], [other]) => (one < other ? -1 : one > other ? 1 : 0))
-  for (const part of [digestVersion, parts.identity, parts.upstream, parts.method, parts.target, String(headers.length)]) add(part)
+  for (const part of [
+    digestVersion,
+    parts.identity,
+    parts.upstream,
+    parts.method,
+    parts.target,
+    String(headers.length),
+  ])
+    add(part)
   for (const [name, value] of headers) {
     add(name)
     add(Buffer.from(value, 'latin1'))
@@ -78,26 +89,41 @@ export const newSalt = (): string => randomBytes(16).toString('base64url')
 // Each sealed or signed text is bound to its hold and its field.
 const place = (id: string, field: 'head' | 'verdict' | 'request' | 'view' | 'answer'): string => `hold ${id} ${field}`
 
-export const sealRequest = (keys: KeyRing, id: string, held: HeldCall): string => keys.seal(JSON.stringify(held), place(id, 'request'))
-export const sealView = (keys: KeyRing, id: string, view: View): string => keys.seal(JSON.stringify(view), place(id, 'view'))
-export const sealAnswer = (keys: KeyRing, id: string, answer: KeptAnswer): string => keys.seal(JSON.stringify(answer), place(id, 'answer'))
-export const signHead = (keys: KeyRing, head: HoldHead): string => keys.sign(JSON.stringify(head), place(head.id, 'head'))
-export const signVerdict = (keys: KeyRing, verdict: Verdict): string => keys.sign(JSON.stringify(verdict), place(verdict.hold, 'verdict'))
+export const sealRequest = (keys: KeyRing, id: string, held: HeldCall): string =>
+  keys.seal(JSON.stringify(held), place(id, 'request'))
+export const sealView = (keys: KeyRing, id: string, view: View): string =>
+  keys.seal(JSON.stringify(view), place(id, 'view'))
+export const sealAnswer = (keys: KeyRing, id: string, answer: KeptAnswer): string =>
+  keys.seal(JSON.stringify(answer), place(id, 'answer'))
+export const signHead = (keys: KeyRing, head: HoldHead): string =>
+  keys.sign(JSON.stringify(head), place(head.id, 'head'))
+export const signVerdict = (keys: KeyRing, verdict: Verdict): string =>
+  keys.sign(JSON.stringify(verdict), place(verdict.hold, 'verdict'))
 
 /** Opens a sealed part, or undefined if the store no longer has it. Throws `internal` if it is not what was sealed. */
-const opened = async <T>(store: Store, keys: KeyRing, id: string, part: 'request' | 'view' | 'answer'): Promise<T | undefined> => {
+const opened = async <T>(
+  store: Store,
+  keys: KeyRing,
+  id: string,
+  part: 'request' | 'view' | 'answer',
+): Promise<T | undefined> => {
   const sealed = await store.holds.sealed(id, part)
   if (sealed === undefined) return undefined
   try {
     return JSON.parse(keys.open(sealed, place(id, part)).toString('utf8')) as T
   } catch (cause) {
-    throw new HoldpointError('internal', undefined, { cause: new Error(`the sealed ${part} of ${id} does not open`, { cause }) })
+    throw new HoldpointError('internal', undefined, {
+      cause: new Error(`the sealed ${part} of ${id} does not open`, { cause }),
+    })
   }
 }
 
-export const openRequest = (store: Store, keys: KeyRing, id: string): Promise<HeldCall | undefined> => opened(store, keys, id, 'request')
-export const openView = (store: Store, keys: KeyRing, id: string): Promise<View | undefined> => opened(store, keys, id, 'view')
-export const openAnswer = (store: Store, keys: KeyRing, id: string): Promise<KeptAnswer | undefined> => opened(store, keys, id, 'answer')
+export const openRequest = (store: Store, keys: KeyRing, id: string): Promise<HeldCall | undefined> =>
+  opened(store, keys, id, 'request')
+export const openView = (store: Store, keys: KeyRing, id: string): Promise<View | undefined> =>
+  opened(store, keys, id, 'view')
+export const openAnswer = (store: Store, keys: KeyRing, id: string): Promise<KeptAnswer | undefined> =>
+  opened(store, keys, id, 'answer')
 
 /**
  * A stored hold with its signatures checked. Undefined if the head is not ours or is of another hold: such a record is no hold.

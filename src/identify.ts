@@ -1,9 +1,9 @@
 // Call -> Caller: exactly one token, of one configured issuer, verified with that issuer's keys only.
 // A token that was verified once is remembered by its hash; its times are checked again on every use.
 import { createHash } from 'node:crypto'
-import { createLocalJWKSet, errors as joseErrors, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose'
+import { createLocalJWKSet, type JSONWebKeySet, type JWTPayload, errors as joseErrors, jwtVerify } from 'jose'
 import { HoldpointError } from './errors.ts'
-import { issuerKeys, type IssuerKeys } from './issuer-keys.ts'
+import { type IssuerKeys, issuerKeys } from './issuer-keys.ts'
 import { parseStrict } from './json.ts'
 import type { Actor, Call, Caller, CallerKind, Json } from './nouns.ts'
 import type { Issuer, Settings, Upstream, ValueTest } from './settings.ts'
@@ -33,7 +33,10 @@ export type Identify = {
   health(settings: Settings): readonly string[]
 }
 
-export const identifier = (options: { readonly clock: () => number; readonly keys?: (issuer: Issuer) => IssuerKeys }): Identify => {
+export const identifier = (options: {
+  readonly clock: () => number
+  readonly keys?: (issuer: Issuer) => IssuerKeys
+}): Identify => {
   const keysOf = options.keys ?? (issuer => issuerKeys(issuer, options.clock))
   const keys = new Map<string, IssuerKeys>()
   let remembered = new Map<string, { caller: Caller; notBefore: number; until: number }>()
@@ -55,7 +58,12 @@ export const identifier = (options: { readonly clock: () => number; readonly key
     const hash = createHash('sha256').update(token).digest('base64')
     const now = options.clock()
     const known = remembered.get(hash)
-    if (known !== undefined && now < known.until && now >= known.notBefore && now < known.caller.expiresAt + skewS * 1000) {
+    if (
+      known !== undefined &&
+      now < known.until &&
+      now >= known.notBefore &&
+      now < known.caller.expiresAt + skewS * 1000
+    ) {
       return { caller: known.caller, source }
     }
     const { caller, notBefore } = await verified(token, settings, now, keysFor)
@@ -73,11 +81,18 @@ export const identifier = (options: { readonly clock: () => number; readonly key
   })
 }
 
-const refusal = (settings: Settings, detail: string, error: 'invalid_token' | undefined, cause?: unknown): HoldpointError => {
+const refusal = (
+  settings: Settings,
+  detail: string,
+  error: 'invalid_token' | undefined,
+  cause?: unknown,
+): HoldpointError => {
   const metadata = `resource_metadata="${settings.gate.url}/.well-known/oauth-protected-resource"`
   return new HoldpointError('unauthenticated', detail, {
     cause,
-    headers: { 'WWW-Authenticate': error === undefined ? `Bearer ${metadata}` : `Bearer error="${error}", ${metadata}` },
+    headers: {
+      'WWW-Authenticate': error === undefined ? `Bearer ${metadata}` : `Bearer error="${error}", ${metadata}`,
+    },
   })
 }
 
@@ -89,7 +104,10 @@ const tokenOf = (call: Call, upstream: Upstream | undefined, settings: Settings)
   const own = valuesOf(call, 'holdpoint-authorization')
   // With Holdpoint-Authorization, Authorization belongs to the upstream.
   const standard = own.length > 0 ? [] : valuesOf(call, 'authorization')
-  const named = upstream?.tokenHeader === undefined || upstream.tokenHeader === 'authorization' ? [] : valuesOf(call, upstream.tokenHeader)
+  const named =
+    upstream?.tokenHeader === undefined || upstream.tokenHeader === 'authorization'
+      ? []
+      : valuesOf(call, upstream.tokenHeader)
   const found = own.length + standard.length + named.length
   if (found === 0) throw refusal(settings, 'Send an access token as "Authorization: Bearer <token>".', undefined)
   if (found > 1) {
@@ -132,22 +150,31 @@ const verified = async (
   if (header === undefined || claims === undefined) throw invalid('The token cannot be read.')
   // The issuer is chosen by its exact name first; then nothing but its own keys, audience and algorithms count.
   const issuer = settings.issuers.find(one => one.issuer === claims.iss)
-  if (issuer === undefined) throw invalid('The token\'s issuer is not one of those this gate trusts.')
-  const kind = String(header.typ ?? 'jwt').toLowerCase().replace(/^application\//, '')
-  if (!['jwt', 'at+jwt'].includes(kind)) throw invalid('The token\'s typ is not that of an access token.')
-  if (header.crit !== undefined || header.b64 !== undefined) throw invalid('The token asks for an extension that is not known here.')
-  if (typeof header.kid === 'string' && header.kid.length > 256) throw invalid('The token\'s kid is too long.')
+  if (issuer === undefined) throw invalid("The token's issuer is not one of those this gate trusts.")
+  const kind = String(header.typ ?? 'jwt')
+    .toLowerCase()
+    .replace(/^application\//, '')
+  if (!['jwt', 'at+jwt'].includes(kind)) throw invalid("The token's typ is not that of an access token.")
+  if (header.crit !== undefined || header.b64 !== undefined)
+    throw invalid('The token asks for an extension that is not known here.')
+  if (typeof header.kid === 'string' && header.kid.length > 256) throw invalid("The token's kid is too long.")
 
   const payload = await check(token, issuer, keysFor(issuer), now, invalid)
   const { exp, iat, nbf } = payload
   if (typeof exp !== 'number' || !Number.isFinite(exp)) throw invalid('The token has no end (exp).')
-  for (const [name, time] of [['iat', iat], ['nbf', nbf]] as const) {
-    if (time !== undefined && (typeof time !== 'number' || !Number.isFinite(time) || time > now / 1000 + skewS)) throw invalid(`The token's ${name} lies in the future.`)
+  for (const [name, time] of [
+    ['iat', iat],
+    ['nbf', nbf],
+  ] as const) {
+    if (time !== undefined && (typeof time !== 'number' || !Number.isFinite(time) || time > now / 1000 + skewS))
+      throw invalid(`The token's ${name} lies in the future.`)
   }
   if (exp - (iat ?? now / 1000) > lifetimeS + skewS) throw invalid('The token lives longer than 24 h.')
   // ID tokens are for clients, not for APIs.
-  if (payload.nonce !== undefined || payload.at_hash !== undefined || payload.c_hash !== undefined) throw invalid('This is an ID token; send an access token.')
-  if (payload.token_use !== undefined && payload.token_use !== 'access') throw invalid('This is not an access token (token_use).')
+  if (payload.nonce !== undefined || payload.at_hash !== undefined || payload.c_hash !== undefined)
+    throw invalid('This is an ID token; send an access token.')
+  if (payload.token_use !== undefined && payload.token_use !== 'access')
+    throw invalid('This is not an access token (token_use).')
   return {
     caller: callerOf(payload as { [name: string]: Json }, issuer, exp * 1000, invalid),
     notBefore: Math.max(iat ?? 0, nbf ?? 0) * 1000 - skewS * 1000,
@@ -184,10 +211,12 @@ const check = async (
     }
   } catch (error) {
     if (error instanceof joseErrors.JWTExpired) throw invalid('The token has expired.', error)
-    if (error instanceof joseErrors.JWTClaimValidationFailed) throw invalid(`The token's ${error.claim} is not what this gate needs.`, error)
-    if (error instanceof joseErrors.JWKSNoMatchingKey) throw invalid('The token is signed with a key that its issuer does not publish.', error)
-    if (error instanceof joseErrors.JOSEError) throw invalid('The token\'s signature or form is not valid.', error)
-    throw invalid('The issuer\'s keys cannot be had, so the token cannot be verified.', error)
+    if (error instanceof joseErrors.JWTClaimValidationFailed)
+      throw invalid(`The token's ${error.claim} is not what this gate needs.`, error)
+    if (error instanceof joseErrors.JWKSNoMatchingKey)
+      throw invalid('The token is signed with a key that its issuer does not publish.', error)
+    if (error instanceof joseErrors.JOSEError) throw invalid("The token's signature or form is not valid.", error)
+    throw invalid("The issuer's keys cannot be had, so the token cannot be verified.", error)
   }
 }
 
@@ -195,7 +224,8 @@ const check = async (
 const part = (text: string): { readonly [name: string]: Json } | undefined => {
   if (!/^[A-Za-z0-9_-]+$/.test(text)) return undefined
   const parsed = parseStrict(Buffer.from(text, 'base64url'))
-  if ('unknown' in parsed || parsed.value === null || typeof parsed.value !== 'object' || Array.isArray(parsed.value)) return undefined
+  if ('unknown' in parsed || parsed.value === null || typeof parsed.value !== 'object' || Array.isArray(parsed.value))
+    return undefined
   return parsed.value as { readonly [name: string]: Json }
 }
 
@@ -254,14 +284,19 @@ const callerOf = (
 const actorsOf = (act: Json | undefined, issuer: Issuer, invalid: (detail: string) => HoldpointError): Actor[] => {
   const actors: Actor[] = []
   for (let at = act; at !== undefined; ) {
-    if (at === null || typeof at !== 'object' || Array.isArray(at)) throw invalid('The token\'s act is not an object.')
+    if (at === null || typeof at !== 'object' || Array.isArray(at)) throw invalid("The token's act is not an object.")
     const claims = at as { readonly [name: string]: Json }
     const subject = text(claims, ['sub'])
-    if (subject === undefined) throw invalid('An actor in the token\'s act has no sub.')
+    if (subject === undefined) throw invalid("An actor in the token's act has no sub.")
     if (actors.length === maxActors) throw invalid(`The token's act chain is longer than ${maxActors}.`)
     const client = text(claims, issuer.claims.client)
     const email = text(claims, ['email'])
-    actors.push({ issuer: issuer.name, subject, ...(client === undefined ? {} : { client }), ...(email === undefined ? {} : { email }) })
+    actors.push({
+      issuer: issuer.name,
+      subject,
+      ...(client === undefined ? {} : { client }),
+      ...(email === undefined ? {} : { email }),
+    })
     at = claims.act
   }
   return actors
@@ -270,7 +305,13 @@ const actorsOf = (act: Json | undefined, issuer: Issuer, invalid: (detail: strin
 const kindOf = (
   claims: { readonly [name: string]: Json },
   issuer: Issuer,
-  who: { subject: string; client: string | undefined; person: string | undefined; email: string | undefined; owner: string | undefined },
+  who: {
+    subject: string
+    client: string | undefined
+    person: string | undefined
+    email: string | undefined
+    owner: string | undefined
+  },
   delegated: boolean,
 ): CallerKind => {
   const kind = issuerKind(claims, issuer, who)
@@ -281,7 +322,13 @@ const kindOf = (
 const issuerKind = (
   claims: { readonly [name: string]: Json },
   issuer: Issuer,
-  who: { subject: string; client: string | undefined; person: string | undefined; email: string | undefined; owner: string | undefined },
+  who: {
+    subject: string
+    client: string | undefined
+    person: string | undefined
+    email: string | undefined
+    owner: string | undefined
+  },
 ): CallerKind => {
   if (issuer.kind === 'auto') {
     if (who.owner !== undefined) return 'agent'
@@ -289,6 +336,7 @@ const issuerKind = (
     return who.person !== undefined || who.email !== undefined ? 'human' : 'workload'
   }
   if (typeof issuer.kind === 'string') return issuer.kind
-  const fits = ([name, test]: [string, ValueTest]): boolean => testValue(test, Object.hasOwn(claims, name) ? claims[name] : undefined) === true
+  const fits = ([name, test]: [string, ValueTest]): boolean =>
+    testValue(test, Object.hasOwn(claims, name) ? claims[name] : undefined) === true
   return issuer.kind.find(({ when }) => Object.entries(when).every(fits))?.kind ?? 'workload'
 }

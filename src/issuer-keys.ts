@@ -79,7 +79,8 @@ const discovered = async (issuer: string, fetchJson: Fetch): Promise<string> => 
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
   const found = (await fetchJson(url)) as { issuer?: unknown; jwks_uri?: unknown }
   if (found?.issuer !== issuer) throw new Error('its discovery document names another issuer')
-  if (typeof found.jwks_uri !== 'string' || !safeUrl(found.jwks_uri)) throw new Error('its discovery document has no usable jwks_uri')
+  if (typeof found.jwks_uri !== 'string' || !safeUrl(found.jwks_uri))
+    throw new Error('its discovery document has no usable jwks_uri')
   return found.jwks_uri
 }
 
@@ -87,7 +88,9 @@ const discovered = async (issuer: string, fetchJson: Fetch): Promise<string> => 
 export const safeUrl = (text: string): boolean => {
   const url = URL.parse(text)
   if (url === null) return false
-  return url.protocol === 'https:' || (url.protocol === 'http:' && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname))
+  return (
+    url.protocol === 'https:' || (url.protocol === 'http:' && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname))
+  )
 }
 
 // Weak keys verify anything their finder likes (facts J7); symmetric ones have no place in a public set (J2).
@@ -110,7 +113,11 @@ const strong = (key: JWK): boolean => {
 }
 
 const boundedJson: Fetch = async url => {
-  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs), headers: { accept: 'application/json' } })
+  const response = await fetch(url, {
+    redirect: 'error',
+    signal: AbortSignal.timeout(timeoutMs),
+    headers: { accept: 'application/json' },
+  })
   if (!response.ok) throw new Error(`it answered ${response.status}`)
   const chunks: Uint8Array[] = []
   let size = 0

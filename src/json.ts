@@ -151,8 +151,14 @@ const readNumber = (text: string, position: Position): number => {
   if (found === undefined) throw invalid()
   position.at += found.length
   const value = Number(found)
-  const digits = found.replace(/[eE].*$/, '').replace(/[-.]/g, '').replace(/^0+/, '')
-  const lost = !Number.isFinite(value) || (value === 0 && digits !== '') || (Number.isInteger(value) ? !Number.isSafeInteger(value) : digits.length > 17)
+  const digits = found
+    .replace(/[eE].*$/, '')
+    .replace(/[-.]/g, '')
+    .replace(/^0+/, '')
+  const lost =
+    !Number.isFinite(value) ||
+    (value === 0 && digits !== '') ||
+    (Number.isInteger(value) ? !Number.isSafeInteger(value) : digits.length > 17)
   if (lost) throw new Unknown('a number is too large or too precise')
   return value
 }

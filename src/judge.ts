@@ -3,7 +3,6 @@
 import { type Judgement, match } from './match.ts'
 import type { Action, Body, Call, Caller } from './nouns.ts'
 
-
 import type { Settings, Upstream } from './settings.ts'
 import { http } from './upstreams/http.ts'
 import type { UpstreamKind } from './upstreams/upstream.ts'
@@ -17,7 +16,14 @@ export type Judged = { readonly judgement: Judgement; readonly actions: readonly
 /** `paths`: every reading of the path as the upstream sees it, the plain one first. */
 export const judge = (
   settings: Settings,
-  seen: { readonly call: Call; readonly paths: readonly string[]; readonly upstream: Upstream; readonly caller: Caller; readonly body: Body; readonly at: number },
+  seen: {
+    readonly call: Call
+    readonly paths: readonly string[]
+    readonly upstream: Upstream
+    readonly caller: Caller
+    readonly body: Body
+    readonly at: number
+  },
 ): Judged => {
   const actions = seen.paths.flatMap(path => kindOf(seen.upstream).describe(seen.call, path, seen.body))
   return { actions, judgement: match(settings, { ...seen, actions }) }

@@ -6,6 +6,12 @@ export type Log = Pick<Logger, 'info' | 'warn' | 'error' | 'debug'>
 /** @param level `HOLDPOINT_LOG` of the environment: debug, info, warn, error or silent. */
 export const makeLog = (level = 'info'): Log =>
   pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: label => ({ level: label }) }, redact: ['*.token', '*.authorization'] },
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: label => ({ level: label }) },
+      redact: ['*.token', '*.authorization'],
+    },
     pino.destination({ fd: 2, sync: true }),
   )

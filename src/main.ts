@@ -9,9 +9,13 @@ import { registerTest } from './commands/test.ts'
 
 /** Runs one command. @param argv as in process.argv */
 export const main = async (argv: readonly string[]): Promise<void> => {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
   const program = new Command('holdpoint')
-    .description('Holds sensitive API calls until a person approves them. Agents change one base URL; platform teams write rules; reviewers press a button.')
+    .description(
+      'Holds sensitive API calls until a person approves them. Agents change one base URL; platform teams write rules; reviewers press a button.',
+    )
     .version(version)
     .showHelpAfterError('(holdpoint --help lists the commands)')
     .addHelpText(

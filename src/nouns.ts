@@ -227,7 +227,12 @@ export type Entry = {
   readonly kind: string
   readonly call?: string
   readonly hold?: string
-  readonly caller?: { readonly issuer: string; readonly subject: string; readonly kind: CallerKind; readonly client?: string }
+  readonly caller?: {
+    readonly issuer: string
+    readonly subject: string
+    readonly kind: CallerKind
+    readonly client?: string
+  }
   readonly behind?: readonly string[]
   readonly upstream?: string
   readonly method?: string
@@ -273,7 +278,13 @@ export type View = {
  */
 export type ViewBody =
   | { readonly kind: 'none' }
-  | { readonly kind: 'shown'; readonly type: string; readonly size: number; readonly text: string; readonly cut: boolean }
+  | {
+      readonly kind: 'shown'
+      readonly type: string
+      readonly size: number
+      readonly text: string
+      readonly cut: boolean
+    }
   | { readonly kind: 'opaque'; readonly type: string; readonly size: number; readonly why: string }
 
 /** A hold as the console and the API show it. Instants are RFC 3339 texts. */
@@ -285,31 +296,72 @@ export type HoldView = {
   readonly line: string
   readonly action: Action
   readonly upstream: string
-  readonly caller: { readonly issuer: string; readonly subject: string; readonly kind: CallerKind; readonly name?: string; readonly email?: string; readonly client?: string }
+  readonly caller: {
+    readonly issuer: string
+    readonly subject: string
+    readonly kind: CallerKind
+    readonly name?: string
+    readonly email?: string
+    readonly client?: string
+  }
   readonly behind: { readonly people: readonly string[]; readonly known: boolean }
   readonly reason?: string
   readonly rules: readonly string[]
   readonly approvers: readonly string[]
-  readonly request: { readonly method: string; readonly target: string; readonly headers: readonly Header[]; readonly body: ViewBody }
+  readonly request: {
+    readonly method: string
+    readonly target: string
+    readonly headers: readonly Header[]
+    readonly body: ViewBody
+  }
   readonly hidden: { readonly bytes: number; readonly of: number; readonly unseen: readonly string[] }
   readonly digest: string
   readonly votes: { readonly have: number; readonly needed: number }
-  readonly verdicts: readonly { readonly reviewer: string; readonly login: string; readonly verdict: 'approve' | 'deny'; readonly comment?: string; readonly at: string }[]
+  readonly verdicts: readonly {
+    readonly reviewer: string
+    readonly login: string
+    readonly verdict: 'approve' | 'deny'
+    readonly comment?: string
+    readonly at: string
+  }[]
   readonly opened_at: string
   readonly expires_at: string
   /** When an approval runs out, once there is one. */
   readonly approved_until?: string
   readonly closed_at?: string
   readonly comment_required: boolean
-  readonly delivery?: { readonly state: 'delivered' | 'failed' | 'unknown'; readonly status?: number; readonly at: string }
+  readonly delivery?: {
+    readonly state: 'delivered' | 'failed' | 'unknown'
+    readonly status?: number
+    readonly at: string
+  }
   readonly earlier?: { readonly id: string; readonly status: State; readonly at: string }
   readonly why?: string
   /** May the one who asks decide? If not, `because` says why (own_call, not_approver, already_decided, …). */
-  readonly you: { readonly may_decide: boolean; readonly because?: string; readonly detail?: string; readonly may_revoke: boolean; readonly may_resolve: boolean }
+  readonly you: {
+    readonly may_decide: boolean
+    readonly because?: string
+    readonly detail?: string
+    readonly may_revoke: boolean
+    readonly may_resolve: boolean
+  }
 }
 
 /** One row of the queue or the history. */
 export type HoldRow = Pick<
   HoldView,
-  'id' | 'status' | 'line' | 'action' | 'upstream' | 'caller' | 'behind' | 'rules' | 'votes' | 'opened_at' | 'expires_at' | 'closed_at' | 'delivery' | 'you'
+  | 'id'
+  | 'status'
+  | 'line'
+  | 'action'
+  | 'upstream'
+  | 'caller'
+  | 'behind'
+  | 'rules'
+  | 'votes'
+  | 'opened_at'
+  | 'expires_at'
+  | 'closed_at'
+  | 'delivery'
+  | 'you'
 >

@@ -59,7 +59,8 @@ const linked = (keys: Set<string>, people: People): Set<string> => {
 // The places in which an issuer's ids live: its own name, the login it shares a directory with, and the issuer's URL itself,
 // so that one identity provider used at both doors is one place whatever its entries are called.
 const placesOf = (settings: Settings, issuer: string): string[] => {
-  const entry = settings.issuers.find(one => one.name === issuer) ?? settings.console.login.find(one => one.name === issuer)
+  const entry =
+    settings.issuers.find(one => one.name === issuer) ?? settings.console.login.find(one => one.name === issuer)
   if (entry === undefined) return [issuer]
   const directory = 'directory' in entry ? entry.directory : undefined
   return [issuer, ...(directory === undefined ? [] : [directory]), `iss:${entry.issuer}`]
@@ -101,7 +102,12 @@ export const peopleBehind = (caller: Caller, settings: Settings): Behind => {
   }
 
   const itself = new Set<string>()
-  for (const id of [caller.subject, caller.person, caller.client, ...caller.actors.flatMap(actor => [actor.subject, actor.client])]) {
+  for (const id of [
+    caller.subject,
+    caller.person,
+    caller.client,
+    ...caller.actors.flatMap(actor => [actor.subject, actor.client]),
+  ]) {
     if (id !== undefined) for (const place of placesOf(settings, caller.issuer)) itself.add(account(place, id))
   }
   for (const person of settings.people) {
@@ -139,7 +145,9 @@ export const samePerson = (one: readonly string[], other: readonly string[]): bo
 export const inGroups = (reviewer: Reviewer, groups: readonly string[], settings: Settings): boolean => {
   const single = settings.console.login.length === 1
   return groups.some(wanted =>
-    reviewer.groups.some(group => wanted === `${reviewer.login}:${group}` || (single && !wanted.includes(':') && wanted === group)),
+    reviewer.groups.some(
+      group => wanted === `${reviewer.login}:${group}` || (single && !wanted.includes(':') && wanted === group),
+    ),
   )
 }
 
@@ -153,26 +161,36 @@ export const qualifies = (reviewer: Reviewer, approve: Approve, settings: Settin
   )
 }
 
-export type Standing = { readonly may: true } | { readonly may: false; readonly code: ErrorCode; readonly detail: string }
+export type Standing =
+  | { readonly may: true }
+  | { readonly may: false; readonly code: ErrorCode; readonly detail: string }
 
 /**
  * The one place that answers "may this reviewer's verdict on this call count?". `rules` are the hold's rules as they are now.
  * @returns own_call for anybody behind the call, whatever else they are; not_approver for whoever does not qualify.
  */
-export const standing = (
-  reviewer: Reviewer,
-  behind: Behind,
-  rules: readonly Rule[],
-  settings: Settings,
-): Standing => {
+export const standing = (reviewer: Reviewer, behind: Behind, rules: readonly Rule[], settings: Settings): Standing => {
   if (samePerson(reviewerKeys(reviewer, settings), behind.keys)) {
-    return { may: false, code: 'own_call', detail: 'You are one of the people behind this call. Somebody else has to decide it; you may withdraw it.' }
+    return {
+      may: false,
+      code: 'own_call',
+      detail: 'You are one of the people behind this call. Somebody else has to decide it; you may withdraw it.',
+    }
   }
   if (!reviewer.interactive) {
-    return { may: false, code: 'not_approver', detail: 'This sign-in may read but not decide. Decide on the console, or with a token that meets the login\'s `interactive`.' }
+    return {
+      may: false,
+      code: 'not_approver',
+      detail:
+        "This sign-in may read but not decide. Decide on the console, or with a token that meets the login's `interactive`.",
+    }
   }
   if (!rules.some(rule => rule.approve.some(approve => qualifies(reviewer, approve, settings)))) {
-    return { may: false, code: 'not_approver', detail: `It takes somebody of ${approversOf(rules).join(', ') || 'the rule\'s approvers'}.` }
+    return {
+      may: false,
+      code: 'not_approver',
+      detail: `It takes somebody of ${approversOf(rules).join(', ') || "the rule's approvers"}.`,
+    }
   }
   return { may: true }
 }
@@ -189,7 +207,11 @@ export type Vote = { readonly keys: readonly string[]; readonly reviewer: Review
  * How many of a rule's votes are there. One person is one vote, for one entry of `approve` only; the best assignment counts.
  * @returns `have` of `needed`; the rule is met when they are equal.
  */
-export const tally = (rule: Rule, votes: readonly Vote[], settings: Settings): { readonly have: number; readonly needed: number } => {
+export const tally = (
+  rule: Rule,
+  votes: readonly Vote[],
+  settings: Settings,
+): { readonly have: number; readonly needed: number } => {
   const persons: Vote[] = []
   for (const vote of votes) if (!persons.some(one => samePerson(one.keys, vote.keys))) persons.push(vote)
   // One seat per vote that is needed; a maximum matching of persons to seats (augmenting paths).

@@ -15,9 +15,13 @@ export const preferOf = (headers: readonly Header[]): Prefer => {
   for (const [name, value] of headers) {
     if (name.toLowerCase() !== 'prefer') continue
     for (const item of value.split(',')) {
-      const [token = '', argument = ''] = (item.split(';')[0] ?? '').trim().toLowerCase().split(/\s*=\s*/)
+      const [token = '', argument = ''] = (item.split(';')[0] ?? '')
+        .trim()
+        .toLowerCase()
+        .split(/\s*=\s*/)
       if (token === 'respond-async') async = true
-      if (token === 'wait' && waitS === undefined && /^"?\d{1,6}"?$/.test(argument)) waitS = Number(argument.replaceAll('"', ''))
+      if (token === 'wait' && waitS === undefined && /^"?\d{1,6}"?$/.test(argument))
+        waitS = Number(argument.replaceAll('"', ''))
     }
   }
   const applied = [...(async ? ['respond-async'] : []), ...(waitS === undefined ? [] : [`wait=${waitS}`])].join(', ')

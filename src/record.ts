@@ -59,7 +59,8 @@ export const recorder = (options: {
   const counts = new Map<string, { address: string; code: string; count: number }>()
 
   // `number` counts what waits in memory on its way, so that an entry lost with this process shows as a gap.
-  const text = ({ entry, at, number: n }: Waiting): string => JSON.stringify({ ...entry, ...origin, number: n, recordedAt: at })
+  const text = ({ entry, at, number: n }: Waiting): string =>
+    JSON.stringify({ ...entry, ...origin, number: n, recordedAt: at })
 
   const schedule = (afterMs: number): void => {
     if (timer !== undefined || closed) return
@@ -102,10 +103,14 @@ export const recorder = (options: {
 
   const push = (entry: Entry): Waiting => {
     if (waiting.length >= waitingMax || (why !== undefined && !spool?.hasRoom())) {
-      throw new HoldpointError('audit_unavailable', 'The audit log cannot be written at present, so nothing is let through. Try again.', {
-        retryAfterS: 1,
-        cause: why,
-      })
+      throw new HoldpointError(
+        'audit_unavailable',
+        'The audit log cannot be written at present, so nothing is let through. Try again.',
+        {
+          retryAfterS: 1,
+          cause: why,
+        },
+      )
     }
     const item = { entry, at: new Date(options.clock()).toISOString(), number: ++number, taken: false, written: false }
     waiting.push(item)
@@ -162,7 +167,8 @@ export const recorder = (options: {
       await flush()
       closed = true
       clearTimeout(timer)
-      if (waiting.length > 0) options.report.error({ entries: waiting.length }, 'audit entries are lost: neither store nor spool took them')
+      if (waiting.length > 0)
+        options.report.error({ entries: waiting.length }, 'audit entries are lost: neither store nor spool took them')
     },
   }
 }

@@ -1,11 +1,12 @@
 // From approved to an answer. An approved call is matched again with everything as it is now, released once, in the store, and sent:
 // the held bytes, on a connection of its own, never twice. Whoever holds the fence finishes; everybody else only looks.
-import { HoldpointError, toError } from './errors.ts'
+
+import { parseBody } from './body.ts'
 import { credential } from './credentials/make.ts'
+import { HoldpointError, toError } from './errors.ts'
 import { forward, type MemoryAnswer, rebuilt, type Sending, type Sink, toMemory } from './forward.ts'
 import { openRequest, readHold, sealAnswer, viewOf } from './hold.ts'
 import { judge } from './judge.ts'
-import { parseBody } from './body.ts'
 import type { Entry, Header, HeldCall, Hold } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { peopleBehind, reviewerKeys, samePerson, tally, type Vote } from './people.ts'
@@ -56,7 +57,11 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker, tokenUntil
       entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.void', detail: ready.void }),
       durable: true,
     })
-    throw new HoldpointError('approval_void', `${ready.void} Nothing was sent. The same call asks for a new approval.`, { hold: id })
+    throw new HoldpointError(
+      'approval_void',
+      `${ready.void} Nothing was sent. The same call asks for a new approval.`,
+      { hold: id },
+    )
   }
 
   const moved = await store.holds.move({
@@ -83,7 +88,14 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker, tokenUntil
     })
   }
   if (moved.word !== 'moved') return { word: 'moved' }
-  return send(parts, { ...hold, state: 'released', rev: moved.rev, fence: moved.fence }, held, ready.upstream, taker, ready.untilAt)
+  return send(
+    parts,
+    { ...hold, state: 'released', rev: moved.rev, fence: moved.fence },
+    held,
+    ready.upstream,
+    taker,
+    ready.untilAt,
+  )
 }
 
 const voidEpoch = async (parts: Parts, hold: Hold): Promise<never> => {
@@ -105,10 +117,15 @@ const voidEpoch = async (parts: Parts, hold: Hold): Promise<never> => {
 type Readiness = { readonly void: string } | { readonly upstream: Upstream; readonly untilAt: number }
 
 /** The rules that hold this call as they are now, or why it would no longer be held by them. Also judges verdicts (decide.ts). */
-export const rulesNow = (hold: Hold, held: HeldCall, settings: Settings): { readonly rules: readonly Rule[]; readonly upstream: Upstream } | { readonly void: string } => {
+export const rulesNow = (
+  hold: Hold,
+  held: HeldCall,
+  settings: Settings,
+): { readonly rules: readonly Rule[]; readonly upstream: Upstream } | { readonly void: string } => {
   const { head } = hold
   const upstream = settings.upstreams.find(one => one.name === head.upstream)
-  if (upstream === undefined || upstream.hash !== head.upstreamHash) return { void: `The upstream ${head.upstream} is configured differently now.` }
+  if (upstream === undefined || upstream.hash !== head.upstreamHash)
+    return { void: `The upstream ${head.upstream} is configured differently now.` }
   const bytes = Buffer.from(held.body, 'base64')
   const { judgement } = judge(settings, {
     call: held.call,
@@ -130,17 +147,28 @@ export const countedVotes = (hold: Hold, settings: Settings): readonly Vote[] =>
   const behind = new Set([...hold.head.behind.keys, ...peopleBehind(hold.head.caller, settings).keys])
   return hold.verdicts
     .filter(verdict => verdict.verdict === 'approve' && verdict.view === viewOf(hold.head))
-    .map(verdict => ({ keys: [...new Set([...verdict.keys, ...reviewerKeys(verdict.reviewer, settings)])], reviewer: verdict.reviewer }))
+    .map(verdict => ({
+      keys: [...new Set([...verdict.keys, ...reviewerKeys(verdict.reviewer, settings)])],
+      reviewer: verdict.reviewer,
+    }))
     .filter(vote => vote.reviewer.interactive && !samePerson(vote.keys, [...behind]))
 }
 
-const readiness = (hold: Hold, held: HeldCall, settings: Settings, tokenUntilAt: number, graceMs: number): Readiness => {
+const readiness = (
+  hold: Hold,
+  held: HeldCall,
+  settings: Settings,
+  tokenUntilAt: number,
+  graceMs: number,
+): Readiness => {
   const now = rulesNow(hold, held, settings)
   if ('void' in now) return now
   const votes = countedVotes(hold, settings)
-  if (now.rules.length === 0 || now.rules.some(rule => unmet(rule, votes, settings))) return { void: 'A vote for it no longer counts.' }
-  if (!settings.issuers.some(issuer => issuer.name === hold.head.caller.issuer)) return { void: 'The caller\'s issuer is no longer trusted.' }
-  if (tokenUntilAt + graceMs <= hold.now) return { void: 'The caller\'s token ran out before the call could be sent.' }
+  if (now.rules.length === 0 || now.rules.some(rule => unmet(rule, votes, settings)))
+    return { void: 'A vote for it no longer counts.' }
+  if (!settings.issuers.some(issuer => issuer.name === hold.head.caller.issuer))
+    return { void: "The caller's issuer is no longer trusted." }
+  if (tokenUntilAt + graceMs <= hold.now) return { void: "The caller's token ran out before the call could be sent." }
   return { upstream: now.upstream, untilAt: approvedUntil(hold, now.rules) }
 }
 
@@ -159,7 +187,14 @@ export const shortest = (rules: readonly Rule[], pick: (approve: Rule['approve']
 
 // ---- send
 
-const send = async (parts: Parts, hold: Hold, held: HeldCall, upstream: Upstream, taker: Taker, untilAt: number): Promise<Released> => {
+const send = async (
+  parts: Parts,
+  hold: Hold,
+  held: HeldCall,
+  upstream: Upstream,
+  taker: Taker,
+  untilAt: number,
+): Promise<Released> => {
   const settings = parts.settings()
   const { id } = hold.head
   const lease = setInterval(() => void renew(parts, id, hold.fence), leaseMs / 3)
@@ -173,11 +208,17 @@ const send = async (parts: Parts, hold: Hold, held: HeldCall, upstream: Upstream
     }
     const memory = taker.kind === 'store' ? toMemory(settings.gate.limits.answer) : undefined
     let answering: Promise<void> | undefined
-    const sink = taker.kind === 'store' || memory !== undefined ? (memory as Sink) : watchedHead(taker.sink, status => {
-      // The head is on its way to the caller; only now does the hold say so.
-      answering = delivered(status, !taker.gone(), held.call.method, finish)
-    })
-    const sent = await forward(sendingOf(hold, held, upstream, settings, proof, taker.kind === 'caller' ? taker.trace : []), sink)
+    const sink =
+      taker.kind === 'store' || memory !== undefined
+        ? (memory as Sink)
+        : watchedHead(taker.sink, status => {
+            // The head is on its way to the caller; only now does the hold say so.
+            answering = delivered(status, !taker.gone(), held.call.method, finish)
+          })
+    const sent = await forward(
+      sendingOf(hold, held, upstream, settings, proof, taker.kind === 'caller' ? taker.trace : []),
+      sink,
+    )
     if (sent.state === 'unreachable') return await giveBack(hold, upstream, untilAt, finish, sent.cause)
     if (sent.state === 'lost') return await lost(id, upstream, sent, finish)
     if (memory === undefined) await answering
@@ -189,7 +230,14 @@ const send = async (parts: Parts, hold: Hold, held: HeldCall, upstream: Upstream
 }
 
 /** The held bytes with what is ours added now. The trace context may be the collecting call's; nothing else of it is forwarded. */
-const sendingOf = (hold: Hold, held: HeldCall, upstream: Upstream, settings: Settings, proof: readonly Header[], trace: readonly Header[]): Sending => {
+const sendingOf = (
+  hold: Hold,
+  held: HeldCall,
+  upstream: Upstream,
+  settings: Settings,
+  proof: readonly Header[],
+  trace: readonly Header[],
+): Sending => {
   const added = [...rebuilt(held.call, settings.gate, trace), ...proof]
   const replaced = new Set(added.map(([name]) => name.toLowerCase()))
   const { size } = hold.head
@@ -206,7 +254,11 @@ const sendingOf = (hold: Hold, held: HeldCall, upstream: Upstream, settings: Set
 }
 
 /** What a delivery's end changes, given the store's clock. */
-type Finish = (move: MoveName, entry: Entry, what: (at: number) => Omit<Partial<Move>, 'move' | 'hold' | 'rev' | 'fence' | 'entry'>) => Promise<void>
+type Finish = (
+  move: MoveName,
+  entry: Entry,
+  what: (at: number) => Omit<Partial<Move>, 'move' | 'hold' | 'rev' | 'fence' | 'entry'>,
+) => Promise<void>
 
 const isRead = (method: string): boolean => ['GET', 'HEAD', 'OPTIONS'].includes(method)
 
@@ -225,7 +277,8 @@ const kept = (
   answer: MemoryAnswer,
   finish: Finish,
 ): Promise<void> => {
-  const whyNot = answer === 'too_large' ? 'it was larger than limits.answer' : sent.complete ? undefined : 'it broke off'
+  const whyNot =
+    answer === 'too_large' ? 'it was larger than limits.answer' : sent.complete ? undefined : 'it broke off'
   return finish('deliver', { kind: 'hold.delivered', status: sent.status }, at => ({
     facts: {
       closedAt: at,
@@ -236,28 +289,57 @@ const kept = (
     findableUntilAt: null,
     ...(whyNot !== undefined || answer === 'too_large'
       ? {}
-      : { answer: { sealed: sealAnswer(parts.keys, id, { version: 1, status: answer.status, headers: answer.headers, body: answer.body.toString('base64') }), untilAt: at + keptMs } }),
+      : {
+          answer: {
+            sealed: sealAnswer(parts.keys, id, {
+              version: 1,
+              status: answer.status,
+              headers: answer.headers,
+              body: answer.body.toString('base64'),
+            }),
+            untilAt: at + keptMs,
+          },
+        }),
   }))
 }
 
 /** No connection, or no credential: surely nothing was sent, so the approval stands while it lasts. */
-const giveBack = async (hold: Hold, upstream: Upstream, untilAt: number, finish: Finish, cause: unknown): Promise<never> => {
+const giveBack = async (
+  hold: Hold,
+  upstream: Upstream,
+  untilAt: number,
+  finish: Finish,
+  cause: unknown,
+): Promise<never> => {
   let over = false
   await finish('return', { kind: 'hold.returned' }, at => {
     over = at >= untilAt
     return { dueAt: untilAt }
   })
   if (over) {
-    await finish('fail', { kind: 'hold.failed' }, at => ({ facts: { closedAt: at, delivery: { state: 'failed', at } }, dueAt: null, findableUntilAt: null }))
+    await finish('fail', { kind: 'hold.failed' }, at => ({
+      facts: { closedAt: at, delivery: { state: 'failed', at } },
+      dueAt: null,
+      findableUntilAt: null,
+    }))
   }
-  throw new HoldpointError('upstream_unreachable', `${upstream.name} could not be reached and nothing was sent. ${over ? 'The approval has run out.' : 'The approval stands: send the same call again.'}`, {
-    hold: hold.head.id,
-    cause,
-    ...(over ? {} : { retryAfterS: 5 }),
-  })
+  throw new HoldpointError(
+    'upstream_unreachable',
+    `${upstream.name} could not be reached and nothing was sent. ${over ? 'The approval has run out.' : 'The approval stands: send the same call again.'}`,
+    {
+      hold: hold.head.id,
+      cause,
+      ...(over ? {} : { retryAfterS: 5 }),
+    },
+  )
 }
 
-const lost = async (id: string, upstream: Upstream, sent: { readonly timeout: boolean; readonly cause: unknown }, finish: Finish): Promise<never> => {
+const lost = async (
+  id: string,
+  upstream: Upstream,
+  sent: { readonly timeout: boolean; readonly cause: unknown },
+  finish: Finish,
+): Promise<never> => {
   const code = sent.timeout ? 'upstream_timeout' : 'delivery_unknown'
   await finish('lose', { kind: 'hold.unknown', code }, at => ({
     facts: { closedAt: at, delivery: { state: 'unknown', at } },
@@ -265,14 +347,24 @@ const lost = async (id: string, upstream: Upstream, sent: { readonly timeout: bo
     findableUntilAt: at + uncertainMs,
     remember: true,
   }))
-  throw new HoldpointError(code, `The call was sent to ${upstream.name}, but no answer came back. It may have been carried out; it is not sent again by itself.`, {
-    hold: id,
-    cause: sent.cause,
-  })
+  throw new HoldpointError(
+    code,
+    `The call was sent to ${upstream.name}, but no answer came back. It may have been carried out; it is not sent again by itself.`,
+    {
+      hold: id,
+      cause: sent.cause,
+    },
+  )
 }
 
 /** Ends a release by its fencing number, however often the store has to be asked. */
-const finished = async (parts: Parts, hold: Hold, move: MoveName, entry: Entry, what: Parameters<Finish>[2]): Promise<void> => {
+const finished = async (
+  parts: Parts,
+  hold: Hold,
+  move: MoveName,
+  entry: Entry,
+  what: Parameters<Finish>[2],
+): Promise<void> => {
   for (const waitMs of finishTriesMs) {
     if (waitMs > 0) await new Promise(resolve => setTimeout(resolve, waitMs))
     try {
@@ -290,7 +382,10 @@ const finished = async (parts: Parts, hold: Hold, move: MoveName, entry: Entry, 
         if (moved.word !== 'changed') return
       }
     } catch (error) {
-      parts.log.warn({ err: toError(error), hold: hold.head.id, move }, 'the end of a delivery could not be recorded yet')
+      parts.log.warn(
+        { err: toError(error), hold: hold.head.id, move },
+        'the end of a delivery could not be recorded yet',
+      )
     }
   }
   parts.log.error({ hold: hold.head.id, move }, 'the end of a delivery was not recorded; the hold will show as unknown')

@@ -14,16 +14,19 @@ export type Routed = {
 /** The upstream of a call, or undefined. @throws malformed if the prefix is written in another way than in configuration */
 export const route = (call: Call, settings: Settings): Routed | undefined => {
   for (const upstream of settings.upstreams) {
-    if ('hosts' in upstream.at && upstream.at.hosts.some(pattern => hostFits(pattern, call.host))) return { upstream, cut: '', target: call.target }
+    if ('hosts' in upstream.at && upstream.at.hosts.some(pattern => hostFits(pattern, call.host)))
+      return { upstream, cut: '', target: call.target }
   }
   let best: { upstream: Upstream; prefix: string } | undefined
   for (const upstream of settings.upstreams) {
     if (!('prefix' in upstream.at)) continue
     const prefix = upstream.at.prefix === '/' ? '' : upstream.at.prefix
-    if (below(call.path, prefix) && (best === undefined || prefix.length > best.prefix.length)) best = { upstream, prefix }
+    if (below(call.path, prefix) && (best === undefined || prefix.length > best.prefix.length))
+      best = { upstream, prefix }
   }
   if (best === undefined) return undefined
-  if (!below(call.rawPath, best.prefix)) throw new HoldpointError('malformed', `path: write the prefix ${best.prefix} without percent-encoding`)
+  if (!below(call.rawPath, best.prefix))
+    throw new HoldpointError('malformed', `path: write the prefix ${best.prefix} without percent-encoding`)
   const rest = call.target.slice(best.prefix.length)
   return { upstream: best.upstream, cut: best.prefix, target: rest.startsWith('/') ? rest : `/${rest}` }
 }
@@ -34,10 +37,18 @@ export const below = (path: string, prefix: string): boolean =>
 
 // `*.name` stands for exactly one label.
 const hostFits = (pattern: string, host: string): boolean =>
-  pattern.startsWith('*.') ? host.endsWith(pattern.slice(1)) && !host.slice(0, -pattern.length + 1).includes('.') && host.length > pattern.length - 1 : pattern === host
+  pattern.startsWith('*.')
+    ? host.endsWith(pattern.slice(1)) &&
+      !host.slice(0, -pattern.length + 1).includes('.') &&
+      host.length > pattern.length - 1
+    : pattern === host
 
 /** Is this host one that we answer for? Only asked where upstreams are told apart by host. */
 export const hostServed = (call: Call, settings: Settings): boolean => {
   const hosts = settings.upstreams.flatMap(upstream => ('hosts' in upstream.at ? upstream.at.hosts : []))
-  return hosts.length === 0 || call.host === new URL(settings.gate.url).hostname || hosts.some(pattern => hostFits(pattern, call.host))
+  return (
+    hosts.length === 0 ||
+    call.host === new URL(settings.gate.url).hostname ||
+    hosts.some(pattern => hostFits(pattern, call.host))
+  )
 }

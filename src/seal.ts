@@ -18,7 +18,8 @@ export type KeyRing = {
 
 type Key = { readonly id: string; readonly sealing: Buffer; readonly signing: Buffer; readonly finding: Buffer }
 
-const derive = (secret: Buffer, use: string): Buffer => Buffer.from(hkdfSync('sha256', secret, '', `holdpoint ${use} v1`, 32))
+const derive = (secret: Buffer, use: string): Buffer =>
+  Buffer.from(hkdfSync('sha256', secret, '', `holdpoint ${use} v1`, 32))
 
 /** A fresh key in the form the configuration takes. */
 export const newKey = (id: string): string => `${id}:${randomBytes(32).toString('base64')}`
@@ -29,20 +30,33 @@ export const newKey = (id: string): string => `${id}:${randomBytes(32).toString(
  */
 export const keyRing = (text: string): KeyRing => {
   const keys: Key[] = []
-  for (const [index, part] of text.split(/[\s,]+/).filter(Boolean).entries()) {
+  for (const [index, part] of text
+    .split(/[\s,]+/)
+    .filter(Boolean)
+    .entries()) {
     const colon = part.indexOf(':')
     const id = part.slice(0, colon)
-    if (colon < 1 || !/^[A-Za-z0-9_-]{1,32}$/.test(id)) throw new Error(`key ${index + 1} is not "id:base64" (an id of letters, digits, - or _)`)
+    if (colon < 1 || !/^[A-Za-z0-9_-]{1,32}$/.test(id))
+      throw new Error(`key ${index + 1} is not "id:base64" (an id of letters, digits, - or _)`)
     const secret = Buffer.from(part.slice(colon + 1), 'base64')
-    if (secret.length !== 32) throw new Error(`key "${id}" has ${secret.length} bytes; 32 are needed (openssl rand -base64 32)`)
+    if (secret.length !== 32)
+      throw new Error(`key "${id}" has ${secret.length} bytes; 32 are needed (openssl rand -base64 32)`)
     if (keys.some(key => key.id === id)) throw new Error(`key id "${id}" is given twice`)
-    keys.push({ id, sealing: derive(secret, 'sealing'), signing: derive(secret, 'signing'), finding: derive(secret, 'finding') })
+    keys.push({
+      id,
+      sealing: derive(secret, 'sealing'),
+      signing: derive(secret, 'signing'),
+      finding: derive(secret, 'finding'),
+    })
   }
   const newest = keys[0]
   if (newest === undefined) throw new Error('there is no key: give at least one as "id:base64"')
   const byId = (id: string): Key | undefined => keys.find(key => key.id === id)
   const mac = (key: Key, payload: string, place: string): Buffer =>
-    createHmac('sha256', key.signing).update(`${Buffer.byteLength(place)}:${place}`).update(payload).digest()
+    createHmac('sha256', key.signing)
+      .update(`${Buffer.byteLength(place)}:${place}`)
+      .update(payload)
+      .digest()
 
   return {
     ids: keys.map(key => key.id),
@@ -57,7 +71,9 @@ export const keyRing = (text: string): KeyRing => {
       const key = byId(sealed.slice(0, dot))
       if (key === undefined) throw new Error('sealed with a key that is not in the ring')
       const bytes = Buffer.from(sealed.slice(dot + 1), 'base64')
-      const decipher = createDecipheriv('aes-256-gcm', key.sealing, bytes.subarray(0, 12), { authTagLength: 16 }).setAAD(Buffer.from(place))
+      const decipher = createDecipheriv('aes-256-gcm', key.sealing, bytes.subarray(0, 12), {
+        authTagLength: 16,
+      }).setAAD(Buffer.from(place))
       decipher.setAuthTag(bytes.subarray(12, 28))
       return Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()])
     },
@@ -75,7 +91,10 @@ export const keyRing = (text: string): KeyRing => {
     },
     fingerprints(text, purpose) {
       return keys.map(key =>
-        createHmac('sha256', key.finding).update(`${Buffer.byteLength(purpose)}:${purpose}`).update(text).digest('base64url'),
+        createHmac('sha256', key.finding)
+          .update(`${Buffer.byteLength(purpose)}:${purpose}`)
+          .update(text)
+          .digest('base64url'),
       )
     },
   }

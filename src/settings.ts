@@ -60,9 +60,17 @@ export type Login = {
   readonly clientSecret: string | undefined
   readonly scopes: readonly string[]
   /** Claim names, first present wins. */
-  readonly claims: { readonly person: readonly string[]; readonly client: readonly string[]; readonly email: readonly string[]; readonly groups: readonly string[]; readonly name: readonly string[] }
+  readonly claims: {
+    readonly person: readonly string[]
+    readonly client: readonly string[]
+    readonly email: readonly string[]
+    readonly groups: readonly string[]
+    readonly name: readonly string[]
+  }
   readonly emailDomains: readonly string[]
-  readonly interactive: { readonly clients: readonly string[]; readonly amr: readonly string[]; readonly maxAgeMs: number | undefined } | undefined
+  readonly interactive:
+    | { readonly clients: readonly string[]; readonly amr: readonly string[]; readonly maxAgeMs: number | undefined }
+    | undefined
 }
 
 export type Issuer = {
@@ -82,12 +90,19 @@ export type Issuer = {
     readonly name: readonly string[]
     readonly reason: readonly string[]
   }
-  readonly kind: 'auto' | CallerKind | readonly { readonly when: { readonly [claim: string]: ValueTest }; readonly kind: CallerKind }[]
+  readonly kind:
+    | 'auto'
+    | CallerKind
+    | readonly { readonly when: { readonly [claim: string]: ValueTest }; readonly kind: CallerKind }[]
   readonly ownerless: 'refuse' | 'accept'
   readonly jwksUri: string | undefined
 }
 
-export type PersonEntry = { readonly name: string; readonly accounts: readonly string[]; readonly owns: readonly string[] }
+export type PersonEntry = {
+  readonly name: string
+  readonly accounts: readonly string[]
+  readonly owns: readonly string[]
+}
 
 export type Upstream = {
   readonly name: string

@@ -1,7 +1,7 @@
 // The clock's way: makes visible what the store's clock already decided (every move checks its own deadline), takes up approved
 // async holds that nobody sends, and loses leases that nobody renews. Any replica may sweep; a hold moves once.
 import { toError } from './errors.ts'
-import { readHold } from './hold.ts'
+import { endToldMs, readHold } from './hold.ts'
 import type { Entry, Hold } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { aboutHold } from './record.ts'
@@ -50,7 +50,14 @@ export const sweep = (parts: Parts, deliver: (id: string) => Promise<void>): Swe
 export const overdue = async (parts: Parts, id: string): Promise<void> => {
   const hold = await readHold(parts.store, parts.keys, id)
   if (hold?.dueAt === undefined || hold.dueAt > hold.now) return
-  const moved = await parts.store.holds.move({ ...over(hold), hold: id, rev: hold.rev, afterAt: hold.dueAt, dueAt: null, entry: parts.record.entry(entryOf(hold)) })
+  const moved = await parts.store.holds.move({
+    ...over(hold),
+    hold: id,
+    rev: hold.rev,
+    afterAt: hold.dueAt,
+    dueAt: null,
+    entry: parts.record.entry(entryOf(hold)),
+  })
   if (moved.word !== 'epoch') return
   const why = 'The store was restarted without keeping its data on disk.'
   await parts.store.holds.move({
@@ -68,9 +75,9 @@ const over = (hold: Hold): Pick<Move, 'move' | 'facts' | 'findableUntilAt' | 're
   const closedAt = hold.now
   switch (hold.state) {
     case 'pending':
-      return { move: 'expire', facts: { closedAt }, findableUntilAt: null }
+      return { move: 'expire', facts: { closedAt }, findableUntilAt: closedAt + endToldMs }
     case 'approved':
-      return { move: 'lapse', facts: { closedAt }, findableUntilAt: null }
+      return { move: 'lapse', facts: { closedAt }, findableUntilAt: closedAt + endToldMs }
     default:
       // A lease that was not renewed: its holder is gone, and whether the upstream acted is not known.
       return {
@@ -91,7 +98,12 @@ const entryOf = (hold: Hold): Entry => {
 const orphans = async (parts: Parts, deliver: (id: string) => Promise<void>): Promise<void> => {
   let after: string | undefined
   do {
-    const page = await parts.store.holds.list({ states: ['approved'], order: 'due', limit: batch, ...(after === undefined ? {} : { after }) })
+    const page = await parts.store.holds.list({
+      states: ['approved'],
+      order: 'due',
+      limit: batch,
+      ...(after === undefined ? {} : { after }),
+    })
     for (const hold of page.holds) if (hold.facts.async) void deliver(hold.id)
     after = page.next
   } while (after !== undefined)

@@ -1,8 +1,8 @@
 // A hold as its caller may see it: the task of the Access Request and Approval Profile (AuthZEN ARAP draft 1), with our members.
 // It names no reviewer and shows nothing that the caller did not send.
 import type { Hold } from './nouns.ts'
-import { countedVotes } from './release.ts'
 import { tally } from './people.ts'
+import { countedVotes } from './release.ts'
 import type { Settings } from './settings.ts'
 import { taskStatus } from './states.ts'
 
@@ -44,7 +44,12 @@ export const taskOf = (hold: Hold, settings: Settings): { readonly task: object;
       ? {
           result: {
             mode: 'urn:holdpoint:mode:delivered-by-gate',
-            approval: { id: head.id, approved_at: iso(facts.approvedAt), approved_until: iso(facts.approvedUntilAt ?? facts.approvedAt), state },
+            approval: {
+              id: head.id,
+              approved_at: iso(facts.approvedAt),
+              approved_until: iso(facts.approvedUntilAt ?? facts.approvedAt),
+              state,
+            },
           },
         }
       : {}),

@@ -14,7 +14,14 @@ import { statusUrl, taskOf } from './task.ts'
 const longPollMs = 60_000
 const pollAfterS = 2
 
-type Asked = { readonly settings: Settings; readonly call: Call; readonly caller: Caller; readonly request: IncomingMessage; readonly response: ServerResponse; readonly drain: AbortSignal }
+type Asked = {
+  readonly settings: Settings
+  readonly call: Call
+  readonly caller: Caller
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly drain: AbortSignal
+}
 
 /** Answers a call to `/.holdpoint/holds/…`. @throws unknown_hold, method_not_allowed, already_decided, not_delivered, answer_not_kept */
 export const taskEndpoint = async (parts: Parts, asked: Asked): Promise<void> => {
@@ -23,7 +30,8 @@ export const taskEndpoint = async (parts: Parts, asked: Asked): Promise<void> =>
   const hold = await own(parts, asked, id)
   const reads = call.method === 'GET' || call.method === 'HEAD'
   if (what === undefined && reads) return show(parts, asked, hold)
-  if ((what === undefined && call.method === 'DELETE') || (what === 'cancel' && call.method === 'POST')) return withdraw(parts, asked, hold)
+  if ((what === undefined && call.method === 'DELETE') || (what === 'cancel' && call.method === 'POST'))
+    return withdraw(parts, asked, hold)
   if (what === 'response' && reads) return replay(parts, asked, hold)
   const allow = what === undefined ? 'GET, HEAD, DELETE' : what === 'cancel' ? 'POST' : 'GET, HEAD'
   throw new HoldpointError('method_not_allowed', `Use ${allow} here.`, { headers: { Allow: allow } })
@@ -46,14 +54,25 @@ export const seeToken = async (parts: Parts, hold: Hold, caller: Caller): Promis
   if (hold.facts.async === undefined || (hold.state !== 'pending' && hold.state !== 'approved')) return
   if (caller.expiresAt <= (hold.facts.tokenUntilAt ?? 0)) return
   // If somebody moves the hold at this moment, the next poll notes it.
-  await parts.store.holds.move({ hold: hold.head.id, move: 'touch', rev: hold.rev, facts: { tokenUntilAt: caller.expiresAt } })
+  await parts.store.holds.move({
+    hold: hold.head.id,
+    move: 'touch',
+    rev: hold.rev,
+    facts: { tokenUntilAt: caller.expiresAt },
+  })
 }
 
 const show = async (parts: Parts, asked: Asked, first: Hold): Promise<void> => {
   const prefer = preferOf(asked.call.headers)
   let hold = first
-  if (prefer.waitMs !== undefined && !settled(hold)) hold = await changed(parts, asked, hold, Math.min(prefer.waitMs, longPollMs))
-  answerJson(asked.response, 200, taskOf(hold, asked.settings), headersFor(hold, prefer.waitMs === undefined ? undefined : `wait=${prefer.waitMs / 1000}`))
+  if (prefer.waitMs !== undefined && !settled(hold))
+    hold = await changed(parts, asked, hold, Math.min(prefer.waitMs, longPollMs))
+  answerJson(
+    asked.response,
+    200,
+    taskOf(hold, asked.settings),
+    headersFor(hold, prefer.waitMs === undefined ? undefined : `wait=${prefer.waitMs / 1000}`),
+  )
 }
 
 const settled = (hold: Hold): boolean => !['pending', 'approved', 'released'].includes(hold.state)
@@ -99,7 +118,10 @@ const withdraw = async (parts: Parts, asked: Asked, first: Hold): Promise<void> 
     if (now === undefined) throw unknown()
     if (moved.word === 'moved') return answerJson(asked.response, 200, taskOf(now, asked.settings), headersFor(now))
     if (moved.word !== 'changed' || now.state !== 'pending') {
-      throw new HoldpointError('already_decided', `The hold is ${now.state} and cannot be withdrawn any more.`, { hold: now.head.id, statusUrl: statusUrl(asked.settings, now.head.id) })
+      throw new HoldpointError('already_decided', `The hold is ${now.state} and cannot be withdrawn any more.`, {
+        hold: now.head.id,
+        statusUrl: statusUrl(asked.settings, now.head.id),
+      })
     }
     hold = now
   }
@@ -109,9 +131,23 @@ const replay = async (parts: Parts, asked: Asked, hold: Hold): Promise<void> => 
   const { id } = hold.head
   const where = { hold: id, statusUrl: statusUrl(asked.settings, id) }
   if (hold.state !== 'delivered') {
-    throw new HoldpointError('not_delivered', `The call is ${hold.state}; there is no answer${settled(hold) ? '' : ' yet'}.`, settled(hold) ? where : { ...where, retryAfterS: pollAfterS })
+    throw new HoldpointError(
+      'not_delivered',
+      `The call is ${hold.state}; there is no answer${settled(hold) ? '' : ' yet'}.`,
+      settled(hold) ? where : { ...where, retryAfterS: pollAfterS },
+    )
   }
   const answer = await openAnswer(parts.store, parts.keys, id)
-  if (answer === undefined) throw new HoldpointError('answer_not_kept', `The answer is not kept: ${hold.facts.keptWhyNot ?? (hold.facts.async ? 'its hour is over' : 'it went to the caller that waited')}.`, where)
-  write(asked.response, answer.status, [...answer.headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]], Buffer.from(answer.body, 'base64'))
+  if (answer === undefined)
+    throw new HoldpointError(
+      'answer_not_kept',
+      `The answer is not kept: ${hold.facts.keptWhyNot ?? (hold.facts.async ? 'its hour is over' : 'it went to the caller that waited')}.`,
+      where,
+    )
+  write(
+    asked.response,
+    answer.status,
+    [...answer.headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]],
+    Buffer.from(answer.body, 'base64'),
+  )
 }

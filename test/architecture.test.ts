@@ -100,14 +100,14 @@ const homes: { readonly [name: string]: readonly string[] } = {
   hono: ['console/'],
   ioredis: ['store/'],
   jose: ['identify.ts', 'issuer-keys.ts', 'console/bearer.ts'],
-  minimatch: ['path.ts'],
+  minimatch: ['path.ts', 'config.ts'],
   'oidc-provider': ['commands/demo/'],
   'openid-client': ['console/'],
   pino: ['log.ts'],
   re2js: ['value.ts'],
   undici: ['forward.ts'],
   yaml: ['config/source.ts'],
-  zod: ['config/'],
+  zod: ['config/', 'config.ts'],
 }
 
 describe('packages', () => {

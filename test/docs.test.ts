@@ -1,8 +1,11 @@
 // Documents tell the truth: what is made from the code equals it, links lead somewhere, commands exist.
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { errorsDocument } from '../scripts/docs.ts'
+import { loadSettings } from '../src/config.ts'
+import { runHoldpoint } from './support/program.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -35,4 +38,26 @@ describe.each(documents)('%s', path => {
     const builtIn = ['ci', 'install', 'rebuild']
     expect(named.filter(name => !builtIn.includes(name) && scripts[name] === undefined)).toEqual([])
   })
+})
+
+test('the configuration in README.md is one that starts', async () => {
+  const [, yaml = ''] = /```yaml\n([\s\S]*?)```/.exec(read('README.md')) ?? []
+  const dir = mkdtempSync(join(tmpdir(), 'holdpoint-docs-'))
+  try {
+    const file = join(dir, 'holdpoint.yaml')
+    writeFileSync(file, yaml)
+    expect(await loadSettings(file, { OKTA_SECRET: 'x', BILLING_KEY: 'y' })).toHaveProperty('settings.rules.length', 3)
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
+})
+
+test('the commands in README.md and CHANGELOG.md are those that exist', async () => {
+  const { stdout } = await runHoldpoint(['--help'])
+  const [, list = ''] = /Commands:\n([\s\S]*?)\n\n/.exec(`${stdout}\n\n`) ?? []
+  const existing = [...list.matchAll(/^ {2}([a-z]+)/gm)].map(([, name = '']) => name).filter(name => name !== 'help')
+  const named = [...read('README.md').matchAll(/`holdpoint ([a-z]+)/g)].map(([, name = '']) => name)
+  expect(named.sort()).toEqual(existing.sort())
+  const [, changed = ''] = /^- Commands: (.*)$/m.exec(read('CHANGELOG.md')) ?? []
+  expect([...changed.matchAll(/`([a-z]+)`/g)].map(([, name = '']) => name).sort()).toEqual(existing.sort())
 })

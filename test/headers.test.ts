@@ -108,7 +108,7 @@ describe('what reaches the upstream', () => {
       name => !/^(host|content-length|transfer-encoding|expect|connection|upgrade)$/i.test(name),
     )
     const line = fc
-      .tuple(fc.constantFrom(...names, 'X-Mine', 'Accept'), fc.constantFrom(...spellings))
+      .tuple(fc.constantFrom(...names, 'XMine', 'Accept'), fc.constantFrom(...spellings))
       .map(([name, spell]) => `${spell(name)}: forged`)
     fc.assert(
       fc.property(fc.array(line, { maxLength: 30 }), lines => {
@@ -122,7 +122,7 @@ describe('what reaches the upstream', () => {
         }
         const sent = [...endToEnd(call), ...rebuilt(call, { trustedProxies: [] })]
         const forged = sent.filter(([, value]) => value === 'forged').map(([name]) => name.toLowerCase())
-        expect(forged.filter(name => name !== 'x-mine' && name !== 'accept')).toEqual([])
+        expect(forged.filter(name => name !== 'xmine' && name !== 'accept')).toEqual([])
         const ours = 'x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port via traceparent'
         for (const lower of ours.split(' ')) {
           expect(sent.filter(([name]) => name.toLowerCase() === lower)).toHaveLength(1)

@@ -4,8 +4,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { dirname } from 'node:path'
 import type { Command } from 'commander'
-import { type Finding, loadSettings } from '../config.ts'
 import { watchSettings } from '../config/watch.ts'
+import { type Finding, loadSettings } from '../config.ts'
 import { consoleApp } from '../console/app.ts'
 import { listenConsole } from '../console/listen.ts'
 import { decide } from '../decide.ts'
@@ -34,13 +34,20 @@ export type ServeOptions = {
   readonly log?: Log
 }
 
-export type Serving = { readonly gate: string; readonly console: string; readonly admin: string; close(): Promise<void> }
+export type Serving = {
+  readonly gate: string
+  readonly console: string
+  readonly admin: string
+  close(): Promise<void>
+}
 
 /** Nothing starts on a bad file: every problem is in `findings`. */
 export class BadConfiguration extends Error {
   readonly findings: readonly Finding[]
   constructor(findings: readonly Finding[]) {
-    super(`the configuration has ${findings.length} problem${findings.length === 1 ? '' : 's'}:\n${findings.map(line).join('\n')}`)
+    super(
+      `the configuration has ${findings.length} problem${findings.length === 1 ? '' : 's'}:\n${findings.map(line).join('\n')}`,
+    )
     this.name = 'BadConfiguration'
     this.findings = findings
   }
@@ -57,11 +64,13 @@ export const serve = async (options: ServeOptions): Promise<Serving> => {
   const log = options.log ?? makeLog(env.HOLDPOINT_LOG)
   const loaded = await loadSettings(options.config, env)
   if ('problems' in loaded) throw new BadConfiguration(loaded.problems)
-  for (const warning of loaded.warnings) log.warn({ where: `${warning.file}:${warning.line}:${warning.column}` }, warning.message)
+  for (const warning of loaded.warnings)
+    log.warn({ where: `${warning.file}:${warning.line}:${warning.column}` }, warning.message)
 
   const closers: (() => Promise<void>)[] = []
   const close = async (): Promise<void> => {
-    for (const closer of closers.splice(0).reverse()) await closer().catch(error => log.error({ err: toError(error) }, 'a part did not close'))
+    for (const closer of closers.splice(0).reverse())
+      await closer().catch(error => log.error({ err: toError(error) }, 'a part did not close'))
   }
   try {
     return await started(options, env, log, loaded.settings, closers, close)
@@ -85,10 +94,25 @@ const started = async (
   closers.push(() => store.close())
   const keys = await openKeys(first)
   const clock = Date.now
-  const record = recorder({ log: store.log, spool: first.audit.spool, strict: () => settings.audit.strict, clock, report: log })
+  const record = recorder({
+    log: store.log,
+    spool: first.audit.spool,
+    strict: () => settings.audit.strict,
+    clock,
+    report: log,
+  })
   closers.push(() => record.close())
   const watch = watchStore(store, log)
-  const parts: Parts = { settings: () => settings, store, keys, watch, record, identify: identifier({ clock }), log, clock }
+  const parts: Parts = {
+    settings: () => settings,
+    store,
+    keys,
+    watch,
+    record,
+    identify: identifier({ clock }),
+    log,
+    clock,
+  }
   const desk = decide(parts)
   const theGate = gate(parts)
 
@@ -106,7 +130,14 @@ const started = async (
     first.gate.limits.header,
   )
   closers.push(() => gateListening.close())
-  const app = consoleApp({ settings: () => settings, store, keys, desk, events: (after, signal) => store.events(after, signal), log })
+  const app = consoleApp({
+    settings: () => settings,
+    store,
+    keys,
+    desk,
+    events: (after, signal) => store.events(after, signal),
+    log,
+  })
   const consoleListening = await listenConsole(app, first.console.listen)
   closers.push(
     () => consoleListening.close(),
@@ -121,15 +152,23 @@ const started = async (
   })
   settings = addressed(settings)
 
-  const admin = await listening(adminServer(parts, () => problems), first.admin.listen, 'admin')
+  const admin = await listening(
+    adminServer(parts, () => problems),
+    first.admin.listen,
+    'admin',
+  )
   closers.push(() => admin.close())
   const sweeping = sweep(parts, theGate.deliver)
-  closers.push(() => sweeping.close(), () => watch.close())
+  closers.push(
+    () => sweeping.close(),
+    () => watch.close(),
+  )
 
   const watching = watchSettings(options.config, first, {
     env,
     onSettings(next: Settings) {
-      for (const what of restartOnly(settings, addressed(next))) log.warn({ what }, 'this part of the configuration needs a restart to change')
+      for (const what of restartOnly(settings, addressed(next)))
+        log.warn({ what }, 'this part of the configuration needs a restart to change')
       settings = addressed(next)
       problems = []
       log.info({ config: next.hash }, 'configuration loaded')
@@ -153,7 +192,8 @@ const started = async (
 
   noted(parts, { kind: 'config.loaded', config: first.hash })
   const health = await store.health()
-  for (const note of health.notes) log.warn({ durability: health.durability }, note)
+  for (const note of health.notes)
+    log[health.durability === 'epoch' ? 'warn' : 'info']({ durability: health.durability }, note)
   return { gate: settings.gate.url, console: settings.console.url, admin: admin.url, close }
 }
 
@@ -166,7 +206,8 @@ const noted = (parts: Parts, entry: Parameters<Parts['record']['note']>[0]): voi
 }
 
 const openStore = async ({ store }: Settings): Promise<Store> => {
-  if (store.kind === 'redis') return redisStore({ url: store.url, ...(store.durable === undefined ? {} : { durable: store.durable }) })
+  if (store.kind === 'redis')
+    return redisStore({ url: store.url, ...(store.durable === undefined ? {} : { durable: store.durable }) })
   if (store.path !== ':memory:') await mkdir(dirname(store.path), { recursive: true, mode: 0o700 })
   return sqliteStore({ path: store.path })
 }
@@ -178,7 +219,8 @@ const openKeys = async ({ keys, store }: Settings): Promise<KeyRing> => {
   } catch (error) {
     throw new Error(`keys: ${(error as Error).message}`)
   }
-  if (store.kind !== 'sqlite') throw new Error('keys: needed with Redis (holdpoint needs the same keys in every replica)')
+  if (store.kind !== 'sqlite')
+    throw new Error('keys: needed with Redis (holdpoint needs the same keys in every replica)')
   if (store.path === ':memory:') return keyRing(newKey('k1'))
   const path = `${store.path}.keys`
   if (!existsSync(path)) await writeFile(path, `${newKey('k1')}\n`, { mode: 0o600, flag: 'wx' })
@@ -215,8 +257,13 @@ const adminServer = (parts: Parts, problems: () => readonly Finding[]): ReturnTy
     )
   })
 
-const readiness = async (parts: Parts, problems: readonly Finding[]): Promise<{ ready: boolean; [what: string]: unknown }> => {
-  const store = await parts.store.health().catch(error => ({ ok: false, durability: undefined, notes: [toError(error).message] }))
+const readiness = async (
+  parts: Parts,
+  problems: readonly Finding[],
+): Promise<{ ready: boolean; [what: string]: unknown }> => {
+  const store = await parts.store
+    .health()
+    .catch(error => ({ ok: false, durability: undefined, notes: [toError(error).message] }))
   const audit = parts.record.trouble()
   return {
     ready: store.ok,

@@ -109,10 +109,7 @@ const tests = (what: string, key: z.ZodString = text(what)) =>
     .record(key, valueTest, { error: `must be a mapping of ${what} to tests` })
     .refine(value => Object.keys(value).length > 0, 'must not be empty')
 
-const pointer = text('a JSON pointer').regex(
-  /^(\/([^~/]|~[01])*)*$/,
-  'must be a JSON pointer such as /amount or /items/*/price',
-)
+const pointer = z.string().regex(/^(\/([^~/]|~[01])*)*$/, 'must be a JSON pointer such as /amount or /items/*/price')
 
 const bytes = z.union([z.number(), size], { error: 'must be a size such as 1MiB, or a number of bytes' })
 

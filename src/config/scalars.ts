@@ -10,7 +10,8 @@ const refuse = (context: z.RefinementCtx, message: string): never => {
   return z.NEVER
 }
 
-export const text = (what = 'a text'): z.ZodString => z.string({ error: `must be ${what}` }).min(1, 'must not be empty')
+export const text = (what = 'a text'): z.ZodString =>
+  z.string({ error: `must be ${what}` }).min(1, { error: 'must not be empty', abort: true })
 
 export const list = <T extends z.ZodType>(item: T): z.ZodArray<T> => z.array(item, { error: 'must be a list' })
 

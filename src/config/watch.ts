@@ -21,7 +21,7 @@ export type SettingsWatch = {
   reload(): Promise<void>
 }
 
-/** Follows the files of a configuration, of which `current` is in inForce. */
+/** Follows the files of a configuration, of which `current` is in force. */
 export const watchSettings = (
   file: string,
   current: Settings,
@@ -68,7 +68,7 @@ export const watchSettings = (
         .flatMap(([path, text]) => [path, text ?? '', String(text === undefined)]),
     )
     if (content === seen) return
-    // What is in inForce was read before the watch began: the first look tells only of what has changed since.
+    // What is in force was read before the watch began: the first look tells only of what has changed since.
     const first = seen === undefined
     seen = content
     if ('problems' in loaded) return onProblems(loaded.problems)

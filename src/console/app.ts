@@ -83,12 +83,6 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
 
   const app = new Hono<Env>()
 
-  app.use(async (context, next) => {
-    await next()
-    for (const [name, value] of Object.entries(everyAnswer)) context.res.headers.set(name, value)
-    if (!context.res.headers.has('cache-control')) context.res.headers.set('Cache-Control', 'no-store')
-    if (consoleUrl().startsWith('https:')) context.res.headers.set('Strict-Transport-Security', 'max-age=31536000')
-  })
   for (const { method, path, answer } of routes) app.on(method, path, answer)
   for (const path of new Set(routes.map(route => route.path))) {
     const methods = routes.filter(route => route.path === path).map(route => route.method)
@@ -124,7 +118,14 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
   })
 
   return {
-    fetch: async (request, env) => app.fetch(request, env ?? {}),
+    // Headers are set here and not in a middleware: what throws, or is not found, passes by those.
+    async fetch(request, env) {
+      const answer = await app.fetch(request, env ?? {})
+      for (const [name, value] of Object.entries(everyAnswer)) answer.headers.set(name, value)
+      if (!answer.headers.has('cache-control')) answer.headers.set('Cache-Control', 'no-store')
+      if (consoleUrl().startsWith('https:')) answer.headers.set('Strict-Transport-Security', 'max-age=31536000')
+      return answer
+    },
     routes: routes.map(({ method, path }) => `${method} ${path}`),
     close: () => streams.close(),
   }

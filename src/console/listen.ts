@@ -36,14 +36,17 @@ export const listenConsole = async (app: ConsoleApp, listen: Listen): Promise<Li
     close: () =>
       new Promise<void>(resolve => {
         app.close()
+        const idle = setInterval(() => {
+          if ('closeIdleConnections' in server) server.closeIdleConnections()
+        }, 50)
         const cut = setTimeout(() => {
           for (const socket of sockets) socket.destroy()
         }, graceMs)
         server.close(() => {
+          clearInterval(idle)
           clearTimeout(cut)
           resolve()
         })
-        if ('closeIdleConnections' in server) server.closeIdleConnections()
       }),
   }
 }

@@ -63,8 +63,8 @@ export const masker = (
     if (cover === 'named') return [hide(kindOf(value) ?? 'secret', value, spot.where)]
     const inner = unwrap(value, spot, cover, layer)
     if (inner !== undefined) return inner
-    const spans: Found[] = certainSpans(value)
-    if (cover === 'usual') spans.push(...namedSpans(value), ...personalSpans(value))
+    const certain = certainSpans(value)
+    const spans: Found[] = cover === 'usual' ? [...certain, ...namedSpans(value), ...personalSpans(value)] : certain
     for (const run of value.matchAll(/[A-Za-z0-9+/_-]{16,}={0,2}/g)) {
       const span = { start: run.index, end: run.index + run[0].length }
       const pieces = unwrapBase64(run[0], spot, cover, layer)
@@ -81,7 +81,7 @@ export const masker = (
       if (span.start > at) pieces.push({ text: value.slice(at, span.start) })
       const hidden = value.slice(span.start, span.end)
       if (span.pieces === undefined) pieces.push(hide(span.kind, hidden, span.rank < 2 ? spot.where : undefined))
-      else pieces.push(...span.pieces)
+      else append(pieces, span.pieces)
       at = span.end
     }
     if (at < value.length) pieces.push({ text: value.slice(at) })
@@ -169,11 +169,12 @@ export const masker = (
     indent = '\n',
   ): void => {
     if (stop(node.at)) return
-    if (node.kind === 'literal') return void out.push(...leaf(node, spot, cover, layer))
-    if (node.kind === 'string') {
+    if (node.kind === 'literal' || node.kind === 'string') {
       const pieces = leaf(node, spot, cover, layer)
-      if (pieces.length === 1 && pieces[0] !== undefined && 'mark' in pieces[0]) return void out.push(pieces[0])
-      return void out.push({ text: '"' }, ...quoted(pieces), { text: '"' })
+      // A string that is hidden as a whole needs no quotes.
+      const bare = node.kind === 'literal' || (pieces.length === 1 && pieces[0] !== undefined && 'mark' in pieces[0])
+      append(out, bare ? pieces : [{ text: '"' }, ...quoted(pieces), { text: '"' }])
+      return
     }
     const [open, close] = node.kind === 'object' ? ['{', '}'] : ['[', ']']
     const inside = layer === 0 ? `${indent}  ` : ''
@@ -183,7 +184,7 @@ export const masker = (
       if (stop(child.node.at)) return
       out.push({ text: `${index === 0 ? '' : ','}${inside}` })
       if (node.kind === 'object') {
-        out.push({ text: '"' }, ...quoted(name(child.key, spot)), { text: layer === 0 ? '": ' : '":' })
+        append(out, [{ text: '"' }, ...quoted(name(child.key, spot)), { text: layer === 0 ? '": ' : '":' }])
       }
       json(child.node, child.spot, child.cover, out, stop, layer, inside)
     }
@@ -208,6 +209,11 @@ export const textOf = (pieces: readonly Piece[], encode: (text: string) => strin
     )
     .join('')
 
+// One by one: as arguments, too many would overflow the stack.
+const append = (out: Piece[], pieces: readonly Piece[]): void => {
+  for (const piece of pieces) out.push(piece)
+}
+
 const quoted = (pieces: readonly Piece[]): Piece[] =>
   pieces.map(piece => ('text' in piece ? { text: JSON.stringify(piece.text).slice(1, -1) } : piece))
 
@@ -228,6 +234,8 @@ const joined = (spans: readonly Found[]): readonly Found[] => {
       result.push(span)
       continue
     }
+    // What follows the password in an address is its host, not the rest of a mailbox.
+    if (last.kind === 'password' && span.kind === 'email') continue
     const { kind, rank } = span.rank < last.rank ? span : last
     // Readable text that can no longer be shown apart is more than a personal value.
     const lost = span.pieces !== undefined || last.pieces !== undefined

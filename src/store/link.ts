@@ -1,11 +1,21 @@
 // One connection to a Redis server: what the server is, what it promises, and when it may be used. Looked at anew after every reconnect;
 // until that is done, and while the server is away, every use fails at once. No command is ever sent a second time by itself.
-import { Redis, type RedisOptions } from 'ioredis'
+import { Redis } from 'ioredis'
 import { HoldpointError } from '../errors.ts'
 import type { Durability } from './store.ts'
 
 /** What a confirmed move survives, by how many replicas it has to be acknowledged, and why so. */
 export type Standing = { readonly durability: Durability; readonly replicas: number; readonly why: string }
+
+/** Where and as whom to connect. */
+export type Server = {
+  readonly host: string
+  readonly port: number
+  readonly db: number
+  readonly username?: string
+  readonly password?: string
+  readonly tls?: Record<string, never>
+}
 
 export type Link = {
   /** The connection and what its server promises; throws `store_unavailable` while there is none. */
@@ -14,7 +24,7 @@ export type Link = {
 }
 
 export type LinkOptions = {
-  readonly server: RedisOptions
+  readonly server: Server
   /** The operator's word that nothing the server confirmed is ever lost. */
   readonly always: boolean
   /** Makes sure that the data there are ours to read; throws if they are not. */
@@ -26,7 +36,7 @@ export type LinkOptions = {
  * Where and as whom to connect, from `redis://[user[:password]@]host[:port][/database]` or `rediss://…`.
  * Throws an Error that says what is wrong, without showing the password.
  */
-export const serverOf = (url: string): RedisOptions => {
+export const serverOf = (url: string): Server => {
   const scheme = /^[a-z+]+(?=:\/\/)/.exec(url)?.[0]
   if (scheme === 'redis+sentinel' || scheme === 'redis+cluster')
     throw new Error(
@@ -93,8 +103,8 @@ export const openLink = async ({ server, always, begin, ready }: LinkOptions): P
 
   const inspect = async (): Promise<void> => {
     const looked = connection
-    await begin(redis)
     const found = await standingOf(redis, always)
+    await begin(redis)
     if (closed || looked !== connection) throw new Error('the connection was lost while the server was looked at')
     standing = found
     problem = undefined
@@ -126,18 +136,21 @@ export const openLink = async ({ server, always, begin, ready }: LinkOptions): P
     await inspected
   } catch (error) {
     close()
-    throw problem instanceof HoldpointError ? problem : unreachable(server, problem ?? bare(error))
+    throw unusable(server, problem ?? bare(error))
   }
   return {
     use() {
-      if (standing === undefined) throw away(problem)
+      // What is wrong with the server is for the log and for /readyz, not for callers.
+      if (standing === undefined) throw new HoldpointError('store_unavailable', undefined, { cause: problem })
       return { redis, standing }
     },
     close,
   }
 }
 
-const unreachable = ({ host, port }: RedisOptions, cause: unknown): HoldpointError => {
+const unusable = ({ host, port }: Server, thrown: unknown): HoldpointError => {
+  if (thrown instanceof HoldpointError && thrown.detail !== undefined) return thrown
+  const cause = thrown instanceof HoldpointError ? thrown.extras.cause : thrown
   const why = cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : String(cause)
   return new HoldpointError('store_unavailable', `store: the Redis server at ${host}:${port} cannot be used: ${why}`, {
     cause,

@@ -2,12 +2,12 @@
 // Scripts answer with words. They judge by the table of states.ts, which they are handed.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { Redis, type RedisOptions } from 'ioredis'
+import { Redis } from 'ioredis'
 import { HoldpointError } from '../errors.ts'
 import type { HoldFacts } from '../nouns.ts'
 import { live, moves, type State } from '../states.ts'
 import { type Bell, follow, newBell, type Reach } from './follow.ts'
-import { away, type Link, openLink, retryStrategy, type Standing, serverOf } from './link.ts'
+import { away, type Link, openLink, retryStrategy, type Server, type Standing, serverOf } from './link.ts'
 import { pageStart, placeText } from './place.ts'
 import {
   type LogEntry,
@@ -23,7 +23,8 @@ import {
 
 const root = 'hp:{0}'
 const version = '1'
-const confirmMs = 1000
+// A disk is written once a second (appendfsync everysec), and a replica tells once a second how far it got.
+const confirmMs = 3000
 const liveStates = [...live]
 
 type Script = { readonly text: string; readonly sha: string }
@@ -256,7 +257,7 @@ const confirmed = (reply: readonly [Error | null, unknown?] | undefined, { repli
 }
 
 /** Rings when there may be new events: it waits for them at the server, on a connection of its own, and rings every few seconds anyway. */
-const ringer = (server: RedisOptions, bell: Bell): Redis => {
+const ringer = (server: Server, bell: Bell): Redis => {
   const redis = new Redis({
     ...server,
     maxRetriesPerRequest: null,

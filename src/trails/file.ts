@@ -38,7 +38,12 @@ const lastWhole = async (file: FileHandle): Promise<number> => {
   await file.read(tail, 0, tail.length, from)
   const end = tail.lastIndexOf(0x0a) + 1
   if (from + end < size) await file.truncate(from + end)
-  const line = tail.subarray(0, Math.max(0, end - 1)).toString('utf8').split('\n').at(-1) ?? ''
+  const line =
+    tail
+      .subarray(0, Math.max(0, end - 1))
+      .toString('utf8')
+      .split('\n')
+      .at(-1) ?? ''
   if (line === '') return 0
   const { seq } = JSON.parse(line) as { seq?: unknown }
   if (typeof seq !== 'number') throw new Error('its last line has no seq: it is not an audit log of this program')

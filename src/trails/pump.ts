@@ -40,7 +40,14 @@ export const pump = (store: Store, trails: readonly Trail[], log: ProgramLog): P
       const entries = await store.log.read(at, batch)
       const last = entries.at(-1)
       if (last === undefined) return
-      await trail.write(entries.map(({ seq, at: time, json }): Line => ({ seq, text: `{"seq":${seq},"at":"${new Date(time).toISOString()}",${json.slice(1)}` })))
+      await trail.write(
+        entries.map(
+          ({ seq, at: time, json }): Line => ({
+            seq,
+            text: `{"seq":${seq},"at":"${new Date(time).toISOString()}",${json.slice(1)}`,
+          }),
+        ),
+      )
       at = last.seq
       cursors.set(trail.name, at)
       await store.shelf.put(`trail:${trail.name}`, String(at))
@@ -63,7 +70,11 @@ export const pump = (store: Store, trails: readonly Trail[], log: ProgramLog): P
         failing.delete(trail.name)
       } catch (error) {
         cursors.delete(trail.name)
-        if (!failing.has(trail.name)) log.error({ err: toError(error), cause: error, trail: trail.name }, 'a trail does not take audit entries; they wait in the store')
+        if (!failing.has(trail.name))
+          log.error(
+            { err: toError(error), cause: error, trail: trail.name },
+            'a trail does not take audit entries; they wait in the store',
+          )
         failing.add(trail.name)
       }
     }

@@ -68,6 +68,14 @@ test('killed while the upstream works: the fate is unknown, the caller is told s
   const again = await refund('slow')
   expect([again.status, again.json?.code, again.headers.get('holdpoint-hold')]).toEqual([409, 'delivery_unknown', id])
   expect(upstream.seen).toHaveLength(1)
+
+  const ben = deskAt(holdpoint.console, await signIn(idp.issuer, people.ben))
+  expect((await ben.resolve(id, 'delivered', 'trust me')).status).toBe(403)
+  expect(await desk.resolve(id, 'delivered', 'It is in the books.')).toMatchObject({
+    status: 200,
+    json: { status: 'delivered' },
+  })
+  expect(upstream.seen).toHaveLength(1)
 })
 
 test('asked to end: callers that wait are told to come again, and the hold lives on', async () => {

@@ -209,18 +209,22 @@ export const hidden = (page: string): { readonly [name: string]: string } =>
 /** The page's words without its marks. */
 export const words = (page: string): string => page.replace(/<[^>]*>/g, ' ').replace(/\s+/g, ' ')
 
-/** Goes through the provider's page as this person and answers where it leads. */
-export const signInAt = async (url: string, person: Person, to = '/', jar = browser()): Promise<Browser> => {
-  let cookie = ''
-  const chosen = await jar.visit(`${url}/login?${new URLSearchParams({ to })}`)
-  await jar.visit(chosen.url, { form: { person: person.id }, until: url }).then(async back => {
-    const done = await jar.visit(back.url, { until: `${url}/` })
-    cookie = done.headers.get('set-cookie') ?? ''
-    if (done.status >= 400) throw new Error(`sign-in ended in ${done.status}: ${words(done.text)}`)
-  })
+/** A browser that comes back from the provider's page as this person, and where it is sent to; it has not gone there yet. */
+export const returningTo = async (url: string, person: { readonly id: string }, jar = browser(), query = '') => {
+  const chosen = await jar.visit(`${url}/login${query}`)
+  const back = await jar.visit(chosen.url, { form: { person: person.id }, until: url })
+  return { jar, callback: new URL(back.url) }
+}
+
+/** Signs a person in, in a browser of their own. */
+export const signInAt = async (url: string, person: { readonly id: string }): Promise<Browser> => {
+  const { jar, callback } = await returningTo(url, person)
+  const done = await jar.visit(callback.href, { until: `${url}/` })
+  if (done.status >= 400) throw new Error(`sign-in ended in ${done.status}: ${words(done.text)}`)
+  const session = /holdpoint_session=([^;]+)/.exec(done.headers.get('set-cookie') ?? '')?.[1] ?? ''
   return {
     visit: jar.visit,
-    session: () => /holdpoint_session=([^;]+)/.exec(cookie)?.[1] ?? '',
+    session: () => session,
     fields: async path => hidden((await jar.visit(`${url}${path}`)).text),
   }
 }

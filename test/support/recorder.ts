@@ -37,7 +37,8 @@ export type Answers = {
 
 export const ok = 'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nok\n'
 
-export const startRecorder = async ({ answer = () => ok, onHead }: Answers = {}): Promise<Recorder> => {
+/** @param port 0: any that is free */
+export const startRecorder = async ({ answer = () => ok, onHead }: Answers = {}, port = 0): Promise<Recorder> => {
   const requests: Recorded[] = []
   const connections: Buffer[] = []
   const open = new Set<Socket>()
@@ -63,7 +64,7 @@ export const startRecorder = async ({ answer = () => ok, onHead }: Answers = {})
           socket.write(early, 'latin1')
           return
         }
-        const taken = take(pending, end + 4, connection)
+        const taken = readRequest(pending, connection)
         if (taken === undefined) return
         pending = pending.subarray(taken.used)
         requests.push(taken.request)
@@ -73,12 +74,12 @@ export const startRecorder = async ({ answer = () => ok, onHead }: Answers = {})
       }
     })
   })
-  server.listen(0, '127.0.0.1')
+  server.listen(port, '127.0.0.1')
   await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const address = server.address() as AddressInfo
   return {
-    port,
-    url: `http://127.0.0.1:${port}`,
+    port: address.port,
+    url: `http://127.0.0.1:${address.port}`,
     requests,
     connections,
     async arrived(count) {
@@ -98,11 +99,14 @@ export const startRecorder = async ({ answer = () => ok, onHead }: Answers = {})
 
 type Taken = { readonly request: Recorded; readonly used: number }
 
-/** The request at the front of `bytes`, or undefined while its body is not all there. */
-const take = (bytes: Buffer, headEnd: number, connection: number): Taken | undefined => {
+/** The request at the front of `bytes` by the letter of RFC 9112, or undefined while it is not all there. */
+export const readRequest = (bytes: Buffer, connection = 0): Taken | undefined => {
+  const end = bytes.indexOf('\r\n\r\n')
+  if (end < 0) return undefined
+  const headEnd = end + 4
   const head = bytes.toString('latin1', 0, headEnd)
   const [requestLine = '', ...rest] = head.slice(0, -4).split('\r\n')
-  const [, method = '', target = ''] = /^([A-Z]+) (\S+) HTTP\/1\.1$/.exec(requestLine) ?? []
+  const [, method = '', target = ''] = /^([A-Z]+) +(\S+) +HTTP\/1\.[01]$/.exec(requestLine) ?? []
   const headers = rest.map(line => {
     const colon = line.indexOf(':')
     return [line.slice(0, colon), line.slice(colon + 1).trim()] as const
@@ -113,7 +117,7 @@ const take = (bytes: Buffer, headEnd: number, connection: number): Taken | undef
     used: bytes.length,
   })
   if (method === '') return broken('no request line')
-  if (!rest.every(line => /^[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[\t\x20-\x7e\x80-\xff]*$/.test(line)))
+  if (!rest.every(line => /^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*$/.test(line)))
     return broken('a bad header line')
   const values = (lower: string): string[] =>
     headers.filter(([name]) => name.toLowerCase() === lower).map(([, value]) => value)
@@ -121,7 +125,7 @@ const take = (bytes: Buffer, headEnd: number, connection: number): Taken | undef
   const codings = values('transfer-encoding')
   if (lengths.length + codings.length > 1) return broken('two framings')
   if (codings.length === 1) {
-    if (codings[0] !== 'chunked') return broken('a strange coding')
+    if (codings[0]?.toLowerCase() !== 'chunked') return broken('a strange coding')
     return dechunk(bytes, headEnd, request)
   }
   const length = Number(lengths[0] ?? 0)

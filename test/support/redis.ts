@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -28,6 +28,11 @@ export type RedisOptions = {
   readonly port?: number
   readonly program?: 'redis-server' | 'valkey-server'
 }
+
+const running = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
 
 export const startRedis = async (options: RedisOptions = {}): Promise<RedisServer> => {
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'holdpoint-redis-'))
@@ -55,7 +60,8 @@ export const startRedis = async (options: RedisOptions = {}): Promise<RedisServe
     ]
     const started = spawn(program, [...own, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
     child = started
-    process.once('exit', () => started.kill('SIGKILL'))
+    running.add(started)
+    started.once('exit', () => running.delete(started))
     const said: string[] = []
     for await (const line of createInterface({ input: started.stdout })) {
       said.push(line)
@@ -97,9 +103,44 @@ export const startRedis = async (options: RedisOptions = {}): Promise<RedisServe
 export const freePort = async (): Promise<number> => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const address = server.address()
+  const port = portOf(server)
   server.close()
   await once(server, 'close')
+  return port
+}
+
+/** Stands between a client and a server, and may change what the server says (to something of the same length). */
+export const relayTo = async (
+  port: number,
+  says: (text: string) => string,
+): Promise<{ readonly url: string; close(): Promise<void> }> => {
+  const sockets = new Set<Socket>()
+  const relay = createServer(client => {
+    const server = connect(port, '127.0.0.1')
+    for (const socket of [client, server]) {
+      sockets.add(socket)
+      socket.on('error', () => undefined)
+      socket.on('close', () => {
+        client.destroy()
+        server.destroy()
+      })
+    }
+    client.on('data', chunk => server.write(chunk))
+    server.on('data', chunk => client.write(says(chunk.toString('latin1')), 'latin1'))
+  }).listen(0, '127.0.0.1')
+  await once(relay, 'listening')
+  return {
+    url: `redis://127.0.0.1:${portOf(relay)}`,
+    async close() {
+      for (const socket of sockets) socket.destroy()
+      relay.close()
+      await once(relay, 'close')
+    },
+  }
+}
+
+const portOf = (server: Server): number => {
+  const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('no port was given')
   return address.port
 }

@@ -45,6 +45,8 @@ export type Desk = {
   hold(id: string): Promise<HoldView>
   approve(id: string, comment?: string): Promise<Verdict>
   deny(id: string, comment?: string): Promise<Verdict>
+  revoke(id: string, comment?: string): Promise<Verdict>
+  resolve(id: string, outcome: 'delivered' | 'failed', comment?: string): Promise<Verdict>
 }
 
 export type Stage = {
@@ -175,6 +177,9 @@ export const deskAt = (console: string, token: string): Desk => {
     hold,
     approve: (id, comment) => decide(id, 'approve', comment),
     deny: (id, comment) => decide(id, 'deny', comment),
+    revoke: (id, comment) => ask('POST', `/holds/${id}/revoke`, comment === undefined ? {} : { comment }),
+    resolve: (id, outcome, comment) =>
+      ask('POST', `/holds/${id}/resolve`, { outcome, ...(comment === undefined ? {} : { comment }) }),
   }
 }
 

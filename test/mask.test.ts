@@ -1,0 +1,629 @@
+// What reviewers see and what they never see: every row of tables/mask.json and tables/canaries.json, and the properties behind them.
+import { createHmac } from 'node:crypto'
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { secretName } from '../src/mask/names.ts'
+import { certainSecretIn, makeView, maskText, printable } from '../src/mask.ts'
+import type { Action, Body, Header, HeldCall, View } from '../src/nouns.ts'
+import type { Rule } from '../src/settings.ts'
+import canaries from './tables/canaries.json' with { type: 'json' }
+import table from './tables/mask.json' with { type: 'json' }
+
+const fingerprint = (value: string): string => createHmac('sha256', 'rule').update(value).digest('hex').slice(0, 8)
+
+type Given = {
+  readonly method?: string
+  readonly target?: string
+  readonly paths?: readonly string[]
+  readonly headers?: readonly Header[]
+  readonly body?: string | Buffer
+  readonly reason?: string
+  readonly action?: Partial<Action>
+  readonly read?: Body
+  readonly rules?: readonly Partial<Rule>[]
+}
+
+const viewOf = (given: Given): View => {
+  const held = {
+    version: 1,
+    call: { method: given.method ?? 'POST' },
+    upstreamTarget: given.target ?? '/v1/things',
+    paths: given.paths ?? [],
+    headers: given.headers ?? [],
+    salt: '',
+    ...(given.reason === undefined ? {} : { reason: given.reason }),
+    body: Buffer.from(given.body ?? '').toString('base64'),
+  } as unknown as HeldCall
+  const action: Action = { name: 'http:POST', resource: '/v1/things', access: 'write', fields: {}, ...given.action }
+  const rules = (given.rules ?? [{}]).map(
+    rule => ({ name: 'r', where: 'rules.yaml:1', show: [], mask: [], ...rule }) as unknown as Rule,
+  )
+  return makeView({ held, action, rules, body: given.read ?? { kind: 'unread' }, fingerprint })
+}
+
+const json: Header = ['Content-Type', 'application/json']
+const form: Header = ['Content-Type', 'application/x-www-form-urlencoded']
+const plain: Header = ['Content-Type', 'text/plain']
+
+const bodyText = (view: View): string => (view.body.kind === 'shown' ? view.body.text : '')
+
+describe('the table', () => {
+  type Row = {
+    readonly why: string
+    readonly place: string
+    readonly name: string | readonly string[]
+    /** Instead of a name: one row for each. */
+    readonly names?: readonly string[]
+    readonly value?: unknown
+    readonly parts?: readonly string[]
+    readonly shown?: boolean
+    readonly kind?: string
+    readonly part?: string | readonly string[]
+    readonly unseen?: boolean
+    readonly path?: string
+    readonly hides?: string | readonly string[]
+    readonly mask?: readonly string[]
+    readonly show?: readonly string[]
+    readonly summary?: string
+  }
+
+  const join = (value: string | readonly string[]): string => (typeof value === 'string' ? value : value.join(''))
+  // Texts that look like a secret are written in parts, so that no scanner takes the table for a leak.
+  const whole = (row: Row): unknown => row.parts?.join('') ?? row.value
+
+  const given = (row: Row): Given => {
+    const value = whole(row)
+    const name = join(row.name)
+    const text = String(value)
+    const rules = [{ mask: row.mask ?? [], show: row.show ?? [], summary: row.summary }]
+    switch (row.place) {
+      case 'json':
+        return { rules, headers: [json], body: JSON.stringify({ [name]: value }) }
+      case 'form':
+        return { rules, headers: [form], body: `${name}=${encodeURIComponent(text)}` }
+      case 'query':
+        return { rules, target: `/v1/things?${name}=${encodeURIComponent(text)}` }
+      case 'header':
+        return { rules, headers: [[name, text]] }
+      case 'reason':
+        return { rules, reason: text }
+      default:
+        return { rules, headers: [plain], body: text }
+    }
+  }
+
+  const pathOf = (row: Row): string => {
+    const name = join(row.name)
+    if (row.place === 'json') return `json./${printable(name).replaceAll('~', '~0').replaceAll('/', '~1')}`
+    return `${row.place}.${row.place === 'header' ? name.toLowerCase() : decodeURIComponent(name)}`
+  }
+
+  const rows = (table as unknown as readonly Row[]).flatMap(row => row.names?.map(name => ({ ...row, name })) ?? [row])
+
+  it.each(rows.map((row, index) => [`${index + 1}. ${row.why}: ${join(row.name)}`, row] as const))('%s', (_, row) => {
+    const view = viewOf(given(row))
+    const seen = JSON.stringify(view)
+    const value = whole(row)
+    if (row.shown) {
+      expect(seen).not.toContain('‹')
+      expect([view.hidden, view.unseen]).toEqual([0, []])
+      const text = typeof value === 'string' ? value : (JSON.stringify(value, null, 2) ?? '')
+      const quoted = row.place === 'text' ? text : JSON.stringify(text).slice(1, -1)
+      const surfaces = [bodyText(view), view.reason ?? '', decodeURIComponent(view.target), ...view.headers.flat()]
+      const compact = surfaces.map(surface => surface.replace(/\s+/g, ''))
+      expect(compact.join(' ')).toContain(
+        (row.place === 'json' && typeof value !== 'string' ? text : quoted).replace(/\s+/g, ''),
+      )
+      return
+    }
+    const leaf = row.part ?? (typeof value === 'object' || row.hides !== undefined ? 'aa1-bb2' : String(value))
+    const hidden = join(row.hides !== undefined && row.part === undefined ? row.hides : leaf)
+    expect(seen).toContain(`‹${row.kind} `)
+    if (row.kind !== 'encoded' && (row.hides === undefined || row.part !== undefined))
+      expect(seen).toContain(`‹${row.kind} ${hidden.length}, #${fingerprint(hidden)}›`)
+    for (const surface of [bodyText(view), view.reason ?? '', view.target, view.line, ...view.headers.flat()]) {
+      expect(decodeURIComponent(surface)).not.toContain(hidden)
+      expect(surface).not.toContain(JSON.stringify(hidden).slice(1, -1))
+      if (row.hides !== undefined) expect(surface).not.toContain(join(row.hides))
+    }
+    expect(view.unseen).toEqual(row.unseen ? [row.path ?? pathOf(row)] : [])
+  })
+})
+
+describe('canaries', () => {
+  const canary = 'hp-canary-q7Zk2v'
+
+  type Row = {
+    readonly where: string
+    readonly header?: readonly [string, string]
+    readonly query?: string | { readonly [name: string]: string }
+    readonly type?: string
+    readonly body?: string
+    readonly encoding?: string
+    readonly plain?: boolean
+    readonly after?: string
+    readonly reason?: string
+    readonly wrap?: readonly string[]
+    readonly summary?: string
+    readonly mask?: readonly string[]
+    readonly control?: boolean
+  }
+
+  const wrappers: { readonly [name: string]: (text: string) => string } = {
+    base64: text => Buffer.from(text).toString('base64'),
+    base64url: text => Buffer.from(text).toString('base64url'),
+    string: text => JSON.stringify({ remark: text }),
+  }
+  const encoders: { readonly [name: string]: (text: string) => Buffer } = {
+    gzip: text => gzipSync(text),
+    deflate: text => deflateSync(text),
+    br: text => brotliCompressSync(text),
+    zstd: text => zstdCompressSync(text),
+  }
+
+  const plant = (row: Row): Given => {
+    const put = (text: string): string =>
+      (row.wrap ?? []).reduce((inner, name) => wrappers[name]?.(inner) ?? inner, text.replaceAll('§', canary))
+    const pairs = typeof row.query === 'object' ? Object.entries(row.query) : []
+    const query =
+      typeof row.query === 'string'
+        ? put(row.query)
+        : pairs.map(([name, value]) => `${name}=${encodeURIComponent(put(value))}`).join('&')
+    const body = put(row.body ?? '')
+    const encode = row.plain || row.encoding === undefined ? undefined : encoders[row.encoding.split(',')[0] ?? '']
+    return {
+      target: query === '' ? '/v1/things' : `/v1/things?${query}`,
+      headers: [
+        ...(row.header === undefined ? [] : [[row.header[0], put(row.header[1])] as const]),
+        ...(row.type === undefined ? [] : [['Content-Type', row.type] as const]),
+        ...(row.encoding === undefined ? [] : [['Content-Encoding', row.encoding] as const]),
+      ],
+      body: Buffer.concat([
+        encode?.(body) ?? Buffer.from(body),
+        Buffer.from((row.after ?? '').replaceAll('§', canary)),
+      ]),
+      ...(row.reason === undefined ? {} : { reason: put(row.reason) }),
+      rules: [{ summary: row.summary, mask: row.mask ?? [] }],
+    }
+  }
+
+  const rows = canaries as unknown as readonly Row[]
+
+  it.each(rows.map(row => [row.where, row] as const))('%s hides it', (_, row) => {
+    const view = viewOf(plant(row))
+    expect(JSON.stringify(view)).not.toContain(canary)
+    expect(JSON.stringify(view)).not.toContain(Buffer.from(canary).toString('base64').slice(4, 16))
+    expect(JSON.stringify(view)).not.toContain(encodeURIComponent(canary).slice(0, 12))
+    const opaque = view.body.kind === 'opaque'
+    expect(opaque || view.unseen.length > 0 || row.reason !== undefined || row.mask !== undefined).toBe(true)
+  })
+
+  it.each(rows.filter(row => row.control !== false).map(row => [row.where, row] as const))(
+    '%s shows it under an ordinary name',
+    (_, row) => {
+      const harmless = JSON.parse(JSON.stringify(row).replaceAll(/password/gi, 'remark')) as Row
+      const view = viewOf(plant(harmless))
+      expect(JSON.stringify(view)).toContain(canary)
+      expect(view.unseen).toEqual([])
+    },
+  )
+
+  it('is not found under a secret name at any depth, whatever surrounds it', () => {
+    const name = fc.constantFrom(
+      'password',
+      'clientSecret',
+      'api-key',
+      'X_AUTH_TOKEN',
+      'credentials',
+      'Session-Id',
+      'pin',
+    )
+    const planted = fc.letrec(tie => ({
+      leaf: fc.constantFrom<unknown>(canary, [canary], { a: canary }, JSON.stringify({ b: [canary] })),
+      node: fc.oneof(
+        { maxDepth: 6 },
+        fc.tuple(name, tie('leaf')).map(([key, leaf]) => ({ [key]: leaf })),
+        fc.tuple(fc.string(), tie('node'), fc.json()).map(([key, node, other]) => ({ other, [key]: node })),
+        fc.tuple(tie('node'), fc.jsonValue()).map(([node, other]) => [other, node]),
+        tie('node').map(node => ({ inner: JSON.stringify(node) })),
+        tie('node').map(node => Buffer.from(JSON.stringify(node)).toString('base64')),
+      ),
+    })).node
+    fc.assert(
+      fc.property(planted, document => {
+        const view = viewOf({ headers: [json], body: JSON.stringify(document), rules: [{ summary: 'All of {json.}' }] })
+        expect(JSON.stringify(view)).not.toContain(canary)
+      }),
+      { numRuns: 300 },
+    )
+  })
+})
+
+describe('certainSecretIn', () => {
+  const secrets: readonly (readonly [string, string])[] = [
+    [`/v1/keys/${'AKIA'}IOSFODNN7EXAMPLE`, 'aws key'],
+    [`/x?k=${'ghp_'}${'a1'.repeat(18)}`, 'github token'],
+    [`/x?k=%67hp_${'a1'.repeat(18)}`, 'github token'],
+    [`/x?k=%2567hp_${'a1'.repeat(18)}`, 'github token'],
+    [`/x?a%3D${'ghp_'}${'a1'.repeat(18)}`, 'github token'],
+    [`/x?t=${'eyJhbGciOiJub25lIn0'}.${'eyJzdWIiOiJ4In0'}.`, 'jwt'],
+    [`/x?k=-----BEGIN+EC+${'PRIVATE'}+KEY-----%0AMHc`, 'private key'],
+    [`/x?k=-----BEGIN%20${'PRIVATE'}%20KEY-----`, 'private key'],
+  ]
+  it.each(secrets)('finds one in %s', (target, kind) => {
+    expect(certainSecretIn(target)).toBe(kind)
+  })
+
+  it.each([
+    '/v1/models/sk-learn-model-2024-v1-final',
+    '/v1/objects/8f14e45f-ceea-467a-9c36-dedd4bea2543/9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08',
+    '/api/v1/pods?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MTIzfQ',
+    '/v1/customers/cus_NffrFeUfNV2Hib/charges/ch_3MmlLrLkdIwHu7ix0snN0B15',
+    '/v1/users?email=ana%40acme.example&token=abc',
+    '/v1/x?to=https://app:secret@db.internal/',
+    '/AKIA/ASIAN-MARKETS?k=AKIA1234',
+    '/certs?pem=-----BEGIN+CERTIFICATE-----',
+    '/%zz%',
+  ])('finds none in %s', target => {
+    expect(certainSecretIn(target)).toBeUndefined()
+  })
+})
+
+describe('the line', () => {
+  const body =
+    '{"amount":12345678901234567890,"to":["cus_1","cus_2"],"deep":{"a":[{"b":1},{"b":null}]},"password":"hunter2","t":1,"t":2}'
+  const line = (summary: string | undefined, extra: Given = {}): string =>
+    viewOf({
+      target: '/v1/refunds?q=a%20b&q=c',
+      headers: [json, ['X-Env', 'prod']],
+      body,
+      rules: [{ summary }],
+      ...extra,
+    }).line
+
+  it.each([
+    [undefined, 'POST /v1/refunds'],
+    ['Refund {json./amount} to {json./to/1}', 'Refund 12345678901234567890 to cus_2'],
+    ['All: {json./to/*}; {json./deep/a/*/b}; {json./t}', 'All: cus_1, cus_2; 1, null; 1, 2'],
+    ['{json./deep}', '{"a":[{"b":1},{"b":null}]}'],
+    [
+      '{query.q} {header.x-env} {header.X-Env} {method} {path} {path.2} {action} {resource}',
+      'a b, c prod prod POST /v1/refunds refunds http:POST /v1/things',
+    ],
+    [
+      '{json./nope} {query.nope} {header.nope} {form.to} {path.9} {nonsense} {}',
+      '‹absent› ‹absent› ‹absent› ‹absent› ‹absent› ‹absent› ‹absent›',
+    ],
+    ['a\nb\u202e', 'a\\u{a}b\\u{202e}'],
+  ])('%j', (summary, expected) => {
+    expect(line(summary)).toBe(expected)
+  })
+
+  it('says the action and resource of kinds other than http', () => {
+    expect(viewOf({ action: { name: 'iam:AttachRolePolicy', resource: 'arn:aws:iam::1:role/x' } }).line).toBe(
+      'iam:AttachRolePolicy arn:aws:iam::1:role/x',
+    )
+  })
+
+  it('reads the canonical path', () => {
+    expect(line('{path}', { target: '/%761/refunds', paths: ['/v1/refunds'] })).toBe('/v1/refunds')
+  })
+
+  it('takes the first rule that has a summary', () => {
+    expect(line('', { rules: [{}, { summary: 'second' }, { summary: 'third' }] })).toBe('second')
+  })
+
+  it('fills in a form', () => {
+    const extra: Given = { headers: [form], body: 'to=ana&to=ben&x=%F0%9F%90%88' }
+    expect(line('Pay {form.to} {form.x}', extra)).toBe('Pay ana, ben 🐈')
+  })
+
+  it('says so when the body was not understood', () => {
+    expect(line('Pay {json./amount}', { read: { kind: 'unknown', why: 'a key is given twice', size: 1 } })).toBe(
+      'Pay ‹unreadable›',
+    )
+    expect(line('Pay {json./amount}', { headers: [json, ['Content-Encoding', 'x']] })).toBe('Pay ‹unreadable›')
+    const late = `{"pad":"${'x'.repeat(300_000)}","amount":1}`
+    expect(line('Pay {json./amount}', { body: late })).toBe('Pay ‹unreadable›')
+  })
+
+  it('does not let one value push out another, and has at most 200 characters', () => {
+    const long: Given = { body: JSON.stringify({ a: 'x'.repeat(500), b: 'the end' }) }
+    const filled = line('{json./a} -> {json./b}', long)
+    expect(filled).toMatch(/^x{79}… -> the end$/)
+    expect(line('{json./a}{json./a}{json./a}', long)).toHaveLength(200)
+    expect(viewOf({ target: `/${'x'.repeat(500)}` }).line).toHaveLength(200)
+  })
+
+  it('hides certain secrets, and shows what the summary names otherwise', () => {
+    const jwt = `${'eyJhbGciOiJub25lIn0'}.${'eyJzdWIiOiJ4In0'}.`
+    expect(line('{json./password} {json./t}', { body: JSON.stringify({ password: 'hunter2', t: jwt }) })).toBe(
+      `hunter2 ‹jwt ${jwt.length}, #${fingerprint(jwt)}›`,
+    )
+  })
+})
+
+describe('the view', () => {
+  it('never masks method, path and action', () => {
+    const view = viewOf({
+      method: 'PURGE',
+      target: '/v1/users/ana@acme.example/password=hunter2/4111111111111111?x=1',
+      action: { name: 'x:ana@acme.example', resource: 'token:4111111111111111' },
+    })
+    expect(view.method).toBe('PURGE')
+    expect(view.target).toBe('/v1/users/ana@acme.example/password=hunter2/4111111111111111?x=1')
+    expect(view.line).toBe('x:ana@acme.example token:4111111111111111')
+  })
+
+  it('keeps JSON as it was sent: order, doubles and every digit', () => {
+    const text = '{"b":1.10,"a":100000000000000000001,"2":-0,"1":1e400,"a":"x","__proto__":null,"empty":{},"none":[]}'
+    expect(bodyText(viewOf({ headers: [json], body: text }))).toBe(
+      '{\n  "b": 1.10,\n  "a": 100000000000000000001,\n  "2": -0,\n  "1": 1e400,\n  "a": "x",\n  "__proto__": null,\n  "empty": {},\n  "none": []\n}',
+    )
+  })
+
+  it('shows a form line by line and other text as it is', () => {
+    expect(bodyText(viewOf({ headers: [form], body: 'a=1&b=x+y%0Az&&flag&c=' }))).toBe(
+      'a = 1\nb = x y\\u{a}z\nflag = \nc = \n',
+    )
+    expect(bodyText(viewOf({ headers: [plain], body: 'SELECT 1;\n  -- two\n' }))).toBe('SELECT 1;\n  -- two\n')
+    expect(bodyText(viewOf({ body: '{"nearly": json' }))).toBe('{"nearly": json')
+  })
+
+  it.each([
+    ['image/png', Buffer.from([0x89, 0x50]), 'image/png is not shown as text'],
+    ['application/grpc', Buffer.from('x'), 'application/grpc is not shown as text'],
+    ['text/plain; charset=utf-16', Buffer.from('x'), 'its character set is utf-16'],
+    ['text/plain', Buffer.from([0xff, 0xfe]), 'it is not text'],
+    ['text/plain', Buffer.from('a\0b'), 'it is not text'],
+    [
+      'application/json',
+      Buffer.from(`${'['.repeat(200)}${']'.repeat(200)}`),
+      'its JSON is nested too deeply to be read',
+    ],
+  ])('does not show %s', (type, body, why) => {
+    const view = viewOf({ headers: [['content-type', type]], body })
+    expect(view.body).toEqual({ kind: 'opaque', type, size: body.length, why })
+    expect([view.hidden, view.total]).toEqual([body.length + 0, body.length + type.length])
+  })
+
+  it('does not show a body of two types', () => {
+    expect(viewOf({ headers: [json, plain], body: '1' }).body).toMatchObject({
+      kind: 'opaque',
+      why: 'it has several content types',
+    })
+  })
+
+  it('unpacks within bounds, and counts the held bytes as the size', () => {
+    const packed = deflateRawSync('{"a":1}')
+    expect(viewOf({ headers: [json, ['Content-Encoding', 'deflate']], body: packed }).body).toEqual({
+      kind: 'shown',
+      type: 'application/json',
+      size: packed.length,
+      text: '{\n  "a": 1\n}',
+      cut: false,
+    })
+    const bomb = gzipSync(Buffer.alloc(11 * 1024 * 1024, 0x20))
+    expect(viewOf({ headers: [json, ['Content-Encoding', 'gzip']], body: bomb }).body).toMatchObject({
+      kind: 'opaque',
+      why: 'it unpacks to more than 10485760 bytes',
+    })
+  })
+
+  it('counts what is hidden over header values, query values and body', () => {
+    const view = viewOf({
+      target: '/x?token=12345&q=abc',
+      headers: [
+        ['X-Api-Key', '1234567'],
+        ['X-A', 'bb'],
+      ],
+      body: '{"password":"123","a":"é"}',
+    })
+    expect(view.hidden).toBe(5 + 7 + 3)
+    expect(view.total).toBe(5 + 3 + 7 + 2 + Buffer.byteLength('{"password":"123","a":"é"}'))
+  })
+
+  it('lists a hidden path once and counts every hiding', () => {
+    const view = viewOf({ target: '/x?token=1&token=2' })
+    expect([view.unseen, view.hidden]).toEqual([['query.token'], 2])
+  })
+
+  it('keeps the query as it was sent but for what is hidden', () => {
+    const view = viewOf({ target: '/x?a=%41+%2f&b&note=to+ana%40acme.example+%26+%C3%BC&=z&%' })
+    expect(view.target).toBe(
+      `/x?a=%41+%2f&b&note=to%20‹email 16, #${fingerprint('ana@acme.example')}›%20%26%20%C3%BC&=z&%`,
+    )
+    expect(viewOf({ target: '/x?' }).target).toBe('/x?')
+  })
+
+  it('hides a certain secret that stands as a name', () => {
+    const token = `${'ghp_'}${'a1'.repeat(18)}`
+    for (const view of [
+      viewOf({ target: `/x?${token}` }),
+      viewOf({ headers: [form], body: `${token}=1` }),
+      viewOf({ headers: [json], body: JSON.stringify({ [token]: { password: 'x' } }) }),
+    ]) {
+      expect(JSON.stringify(view)).not.toContain(token)
+      expect(view.unseen.length).toBeGreaterThan(0)
+    }
+  })
+
+  it('cuts long texts and says so', () => {
+    const longest = 64 * 1024
+    const fits = viewOf({ headers: [plain], body: 'x '.repeat(longest / 2) })
+    expect(fits.body).toMatchObject({ cut: false })
+    const over = viewOf({ headers: [plain], body: 'x '.repeat(longest / 2 + 5) })
+    expect(over.body).toMatchObject({ cut: true })
+    expect([bodyText(over).length, over.hidden]).toEqual([longest, 10])
+    const document = viewOf({
+      headers: [json],
+      body: JSON.stringify(Array.from({ length: 20_000 }, (_, index) => index)),
+    })
+    expect(document.body).toMatchObject({ cut: true })
+    expect(bodyText(document)).toHaveLength(longest)
+    expect(document.hidden).toBeGreaterThan(50_000)
+    const pairs = viewOf({ headers: [form], body: 'a=b&'.repeat(100_000) })
+    expect(pairs.body).toMatchObject({ cut: true })
+    expect(pairs.hidden).toBeGreaterThan(300_000)
+  })
+
+  it('does not show half a secret where it stops looking', () => {
+    const token = `${'ghp_'}${'a1'.repeat(18)}`
+    for (let missing = 1; missing < 40; missing += 6) {
+      // The token is torn by the last character that is looked at; what is before it takes little room on the screen.
+      for (const [header, before, end] of [
+        [json, '{"password":"', 256 * 1024],
+        [form, 'password=', 256 * 1024],
+        [plain, 'password="', 128 * 1024],
+      ] as const) {
+        const after = header === json ? '","note":"' : header === form ? '&note=' : '" note '
+        const padding = 'x'.repeat(end - before.length - after.length - token.length + missing)
+        const view = viewOf({ headers: [header], body: `${before}${padding}${after}${token}${' more'.repeat(1000)}` })
+        expect(view.body).toMatchObject({ cut: true })
+        expect(bodyText(view)).not.toContain('ghp_')
+      }
+    }
+  })
+
+  it('has fingerprints that tell equal from different values, wherever they are', () => {
+    const view = viewOf({
+      target: '/x?token=one',
+      headers: [json, ['Authorization', 'Bearer one'], ['X-Api-Key', 'two']],
+      body: '{"password":"one","secret":"two"}',
+    })
+    const prints = [...JSON.stringify(view).matchAll(/#([0-9a-f]{8})›/g)].map(match => match[1])
+    expect(prints).toEqual(['one', 'one', 'two', 'one', 'two'].map(fingerprint))
+  })
+
+  it('lets nobody forge a mark', () => {
+    const view = viewOf({
+      target: '/x?a=‹b›',
+      headers: [json, ['X-A', '‹secret 1, #00000000›']],
+      body: '{"‹a›":"‹absent›"}',
+      reason: '‹x›',
+    })
+    expect(JSON.stringify(view)).not.toMatch(/[‹›]/)
+    expect(view.reason).toBe('\\u{2039}x\\u{203a}')
+  })
+
+  it('joins the masks of several rules', () => {
+    const view = viewOf({
+      headers: [json],
+      body: '{"a":"1","b":"2"}',
+      rules: [{ mask: ['json./a'], show: ['json./b'] }, { mask: ['json./b'] }],
+    })
+    expect(bodyText(view)).toBe(
+      `{\n  "a": ‹masked 1, #${fingerprint('1')}›,\n  "b": ‹masked 1, #${fingerprint('2')}›\n}`,
+    )
+  })
+
+  it.each(['body./a', 'json.a', 'json', 'query.', ''])('refuses the mask %j rather than show what it was for', path => {
+    expect(() => viewOf({ rules: [{ mask: [path] }] })).toThrow(/rules\.yaml:1: mask of rule "r"/)
+  })
+
+  it('shows what may be hidden in base64', () => {
+    const packed = Buffer.from('#!/bin/sh\nrm -rf /srv').toString('base64')
+    expect(bodyText(viewOf({ headers: [json], body: JSON.stringify({ script: packed }) }))).toContain(
+      '"‹base64›#!/bin/sh\\nrm -rf /srv‹/base64›"',
+    )
+  })
+
+  it('counts readable text that could not be shown apart as not seen', () => {
+    // The base64 is part of what looks like an address, so it is hidden with it.
+    const packed = Buffer.from('delete everything').toString('base64').replace(/=+$/, '')
+    const view = viewOf({ headers: [json], body: JSON.stringify({ note: `${packed}@acme.example` }) })
+    expect(view.unseen).toEqual(['json./note'])
+  })
+})
+
+describe('maskText', () => {
+  it('masks free text, makes it one printable line and keeps it short', () => {
+    expect(maskText('by ana@acme.example\npassword=hunter2\u202e', fingerprint)).toBe(
+      `by ‹email 16, #${fingerprint('ana@acme.example')}›\\u{a}password=‹secret 8, #${fingerprint('hunter2\u202e')}›`,
+    )
+    expect(maskText('x '.repeat(9_000), fingerprint)).toHaveLength(4_000)
+  })
+})
+
+describe('printable', () => {
+  it.each([
+    ['plain text, ümläüts, 日本語, हिन्दी, ไทย, עברית, 🐈', 'plain text, ümläüts, 日本語, हिन्दी, ไทย, עברית, 🐈'],
+    ['a\nb\r\tc\u001b[31m\u007f\u0085', 'a\\u{a}b\\u{d}\\u{9}c\\u{1b}[31m\\u{7f}\\u{85}'],
+    ['a\u202eb\u2066c\u200f', 'a\\u{202e}b\\u{2066}c\\u{200f}'],
+    ['a\u200bb\u200dc\ufeffd\u2060', 'a\\u{200b}b\\u{200d}c\\u{feff}d\\u{2060}'],
+    ['a\u{e0041}\u{e0100}\ufe0f', 'a\\u{e0041}\\u{e0100}\\u{fe0f}'],
+    ['a\u00a0b\u3000c\u2003d\u2800', 'a\\u{a0}b\\u{3000}c\\u{2003}d\\u{2800}'],
+    ['a\u2028b\u2029c', 'a\\u{2028}b\\u{2029}c'],
+    ['\u0301a \u0301', '\\u{301}a \\u{301}'],
+    ['e\u0301\u0301\u0301\u0301\u0301', 'e\u0301\u0301\u0301\\u{301}\\u{301}'],
+    ['p\u0336a\u0336y', 'p\\u{336}a\\u{336}y'],
+    ['\ud800x\u3164\ue000\uffff', '\\u{d800}x\\u{3164}\\u{e000}\\u{ffff}'],
+    ['р\u0430ypal привет', '\\u{440}\\u{430}ypal привет'],
+    ['‹mark›', '‹mark›'],
+  ])('%j', (text, expected) => {
+    expect(printable(text)).toBe(expected)
+  })
+
+  const bad = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]|(?! )\p{Zs}/u
+
+  it('leaves nothing unseen, and changes nothing twice', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), text => {
+        expect(printable(text)).not.toMatch(bad)
+        expect(printable(printable(text))).toBe(printable(text))
+      }),
+    )
+  })
+
+  it('holds for every text of a view', () => {
+    const any = fc.string({ unit: 'binary' })
+    fc.assert(
+      fc.property(any, any, any, (name, value, other) => {
+        for (const [header, body] of [
+          [json, JSON.stringify({ [name]: value, password: other })],
+          [form, new URLSearchParams([[name, value.toWellFormed()]]).toString()],
+          [plain, value],
+        ] as const) {
+          const view = viewOf({
+            target: `/${name}?${value}=${other}`,
+            headers: [header, [name, value]],
+            body,
+            reason: other,
+            action: { name, resource: value },
+            method: name,
+            rules: [{ summary: `${other}{json./a}{resource}` }],
+          })
+          const texts = [view.line, view.method, view.target, view.reason ?? '', ...view.headers.flat(), ...view.unseen]
+          if (view.body.kind === 'opaque') texts.push(view.body.type, view.body.why)
+          for (const text of [...texts, ...bodyText(view).split('\n')]) expect(text).not.toMatch(bad)
+        }
+      }),
+    )
+  })
+})
+
+describe('bounded work', () => {
+  const size = 1024 * 1024
+  const parts = (
+    'a,eyJ,eyJ.,a@,@,4,4 ,-----BEGIN ,-----BEGIN PRIVATE KEY,password,password=,password=",<password>,<password ,token={,[,{"a":,",\\,' +
+    '://,://a:, ,DE89,+1 ,sk-,8Q~,a.,&,a=b&,[],name: token\n,password:\n,password: |\n x\n,identified by ,basic ,Bearer ,\u0301,A'
+  ).split(',')
+
+  it.each(parts)('reads a megabyte of %j in a moment', part => {
+    const text = part.repeat(Math.ceil(size / part.length))
+    const started = performance.now()
+    for (const header of [json, form, plain])
+      viewOf({ headers: [header], body: header === json ? JSON.stringify({ text }) : text })
+    maskText(text, fingerprint)
+    certainSecretIn(text)
+    // Quadratic work on a megabyte takes minutes.
+    expect(performance.now() - started).toBeLessThan(8_000)
+  })
+
+  it('judges long names by their end', () => {
+    const started = performance.now()
+    expect(secretName(`${'Aa'.repeat(size)}_password`)).toBe(true)
+    expect(performance.now() - started).toBeLessThan(500)
+  })
+})
