@@ -73,7 +73,7 @@ export const write = (
   body: string | Buffer,
 ): void => {
   const bytes = typeof body === 'string' ? Buffer.from(body) : body
-  const lines = headers.flatMap(([name, value]) => [name, value])
+  const lines = headers.flat()
   response.writeHead(status, [
     ...lines,
     ...(status === 204 || status === 304 ? [] : ['Content-Length', String(bytes.length)]),

@@ -44,8 +44,8 @@ export const identifier = (options: {
 
   const keysFor = (issuer: Issuer): IssuerKeys => {
     const id = `${issuer.issuer} ${issuer.jwksUri ?? ''}`
-    let found = keys.get(id)
-    if (found === undefined) keys.set(id, (found = keysOf(issuer)))
+    const found = keys.get(id) ?? keysOf(issuer)
+    keys.set(id, found)
     return found
   }
 

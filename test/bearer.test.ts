@@ -34,7 +34,7 @@ describe('a bearer token', () => {
   })
 
   test("of an agent for the console's audience never decides", async () => {
-    const id = await stage.hold()
+    const id = await stage.hold({ caller: { subject: clients.agent.id } })
     const authorization = `Bearer ${await agentToken(stage.idp.issuer, clients.agent, consoleAudience)}`
     const headers = { authorization, 'content-type': 'application/json' }
     const answer = await anon(`/api/holds/${id}/approve`, { method: 'POST', headers, body: '{}' })

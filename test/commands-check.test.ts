@@ -30,7 +30,7 @@ upstreams:
 callers:
   agent: { issuer: api, subject: agent-7, kind: agent, groups: [finance] }
 rules:
-  - { name: no-drop, match: { form: { q: "drop*" } }, then: deny }
+  - { name: no-drop, match: { path: /v1/forms, form: { q: "drop*" } }, then: deny }
   - { name: big, match: { upstream: billing, method: POST, json: { /amount: { over: 100 } } }, then: deny }
   - { name: small, match: { upstream: billing, path: /v1/refunds, caller: { group: finance } }, then: allow }
   - { name: books, match: { upstream: ledger, query: { year: "2026" } }, then: allow }
@@ -88,8 +88,8 @@ describe('test', () => {
       suite(
         '{ name: small, call: { caller: agent, method: POST, url: "/billing/v1/refunds?x=1", json: { amount: 5 } }, expect: { outcome: allow, rule: small } }',
         '{ name: big, call: { caller: agent, method: POST, url: /billing/v1/refunds, json: { amount: 500 } }, expect: { outcome: deny, rule: big } }',
-        '{ name: text, call: { caller: agent, method: POST, url: /billing/v1/refunds, body: "amount=1", headers: { content-type: text/plain } }, expect: { outcome: deny, rule: no-drop } }',
-        '{ name: form, call: { caller: agent, method: POST, url: /billing/v1/refunds, form: { q: drop it } }, expect: { outcome: deny, rule: no-drop } }',
+        '{ name: text, call: { caller: agent, method: POST, url: /billing/v1/forms, body: "amount=1", headers: { content-type: text/plain } }, expect: { outcome: deny, rule: no-drop } }',
+        '{ name: form, call: { caller: agent, method: POST, url: /billing/v1/forms, form: { q: drop it } }, expect: { outcome: deny, rule: no-drop } }',
         '{ name: host, call: { caller: agent, url: "https://LEDGER.internal:8443/x?year=2026" }, expect: { outcome: allow } }',
         '{ name: no rule, call: { caller: agent, url: /billing/other }, expect: { outcome: deny } }',
       ),

@@ -496,6 +496,17 @@ describe('the view', () => {
     expect(prints).toEqual(['one', 'one', 'two', 'one', 'two'].map(fingerprint))
   })
 
+  it('makes the type of a body and the reason for not showing it printable', () => {
+    const odd: Header = ['Content-Type', 'text/plain;\u202e']
+    expect(viewOf({ headers: [odd], body: 'x' }).body).toMatchObject({ kind: 'shown', type: 'text/plain;\\u{202e}' })
+    const encoded = viewOf({ headers: [plain, ['Content-Encoding', '\u202e']], body: 'x' })
+    expect(encoded.body).toMatchObject({ kind: 'opaque', why: 'its encoding is \\u{202e}' })
+  })
+
+  it('does not stumble over half a surrogate pair', () => {
+    expect(viewOf({ target: '/x?q=\ud800+ana@acme.example' }).target).toContain('?q=%EF%BF%BD%20‹email 16, #')
+  })
+
   it('lets nobody forge a mark', () => {
     const view = viewOf({
       target: '/x?a=‹b›',

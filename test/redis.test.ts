@@ -193,6 +193,22 @@ describe('while the server is away', () => {
     expect((await following.next()).value).toMatchObject({ kind: 'hold', hold: id, rev: 3 })
   })
 
+  test('who begins to follow then is told, once it is back, that events may be lost', async () => {
+    const server = await serve({ args: durable })
+    const store = await open(server.url)
+    await server.kill()
+    await expect(store.now()).rejects.toMatchObject({ code: 'store_unavailable' })
+    const stop = new AbortController()
+    ends.push(() => stop.abort())
+    const following = store.events(undefined, stop.signal)[Symbol.asyncIterator]()
+    const next = following.next()
+    await server.restart()
+    expect((await next).value).toMatchObject({ kind: 'gap' })
+    await well(store)
+    const id = await aHold(store)
+    expect((await following.next()).value).toMatchObject({ kind: 'hold', hold: id })
+  })
+
   test('a server that stands still is given up, and used again when it goes on', async () => {
     const server = await serve()
     const store = await open(server.url)

@@ -141,7 +141,7 @@ const decoded = (text: string): string =>
  */
 export const certainSecretIn = (target: string): string | undefined => {
   const once = decoded(target)
-  const readings = new Set([target, once, once.replaceAll('+', ' '), decoded(once)])
+  const readings = new Set([target, once.replaceAll('+', ' '), decoded(once)])
   for (const text of readings) {
     const found = [...pemSpans(text), ...jwtSpans(text), ...tokenSpans(text, exactKnown, exactTokens)][0]
     if (found !== undefined) return found.kind
@@ -197,7 +197,7 @@ const cardSpans = (text: string): Span[] =>
     .map(match => ({ start: match.index, end: match.index + match[0].length, kind: 'card', rank: 2 }))
 
 const isCard = (digits: string): boolean => {
-  if (digits.length < 13 || digits.length > 19 || !cardPrefix.test(digits) || /^(\d)\1+$/.test(digits)) return false
+  if (digits.length < 13 || digits.length > 19 || !cardPrefix.test(digits)) return false
   let sum = 0
   for (let index = 0; index < digits.length; index += 1) {
     const digit = Number(digits[digits.length - 1 - index])

@@ -21,8 +21,9 @@ export type Outcome = {
 
 /** Stands for the caller's lines in a raw vector; without it they are put after the first Host line. */
 const place = '{{caller}}'
-/** How long a connection may be silent before a vector is taken to be over. */
-const quietMs = 150
+/** How long a gate may take for its answer, and how long its connection may be silent after one, until a vector is over. */
+const answerMs = 2000
+const quietMs = 200
 const atOnce = 8
 
 /** Tries every vector, ends the subject, and says what became of each; the last outcomes may be about all of them. */
@@ -71,13 +72,14 @@ const exchange = (port: number, bytes: Buffer): Promise<Answer> =>
     let closed = false
     socket.on('data', chunk => {
       text += chunk.toString('latin1')
+      socket.setTimeout(quietMs)
     })
     socket.on('end', () => {
       closed = true
     })
     socket.on('error', () => {})
     socket.on('close', () => resolve({ text, closed }))
-    socket.setTimeout(quietMs, () => socket.destroy())
+    socket.setTimeout(answerMs, () => socket.destroy())
     socket.write(bytes)
   })
 
@@ -94,7 +96,7 @@ const outcomeOf = (
   secret: string,
 ): Outcome => {
   const bypass = (why: string): Outcome => ({ vector, result: 'bypass', why })
-  const status = Number(/^HTTP\/1\.[01] (\d{3}) /.exec(text)?.[1] ?? 0)
+  const status = Number(/^(?:HTTP\/1\.1 1\d\d [^]*?\r\n\r\n)*HTTP\/1\.1 ([2-5]\d\d) /.exec(text)?.[1] ?? 0)
   if (status >= 500) return bypass(`the gate answered ${status}`)
   if (
     vector.canonical !== undefined &&

@@ -173,7 +173,7 @@ export type ConsoleStage = {
   /** Lets time pass for the console and the store. */
   pass(ms: number): void
   now(): number
-  /** Holds a call of the agent, whom Ben owns. */
+  /** Holds a call of an agent of its own, so that denials of one do not pause another. Ben owns them all. */
   hold(opening?: Opening): Promise<string>
   read(id: string): Promise<Hold>
   /** The audit log so far. */
@@ -297,7 +297,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
       const caller: Caller = {
         ...{
           issuer: 'agents',
-          subject: clients.agent.id,
+          subject: `agent-${count}`,
           client: clients.agent.id,
           kind: 'agent',
           groups: [],

@@ -59,7 +59,7 @@ const refresh = async () => {
   const request = await read(address).catch(() => undefined)
   const fresh = request?.response?.getElementById('live')
   const old = document.getElementById('live')
-  // Signed out meanwhile: the page itself says so better than we can.
+  // Not there any more: the page itself says so better than we can.
   if (request && !fresh && request.status < 500) return location.assign(address)
   if (!fresh || !old || (old.dataset.as && old.dataset.as === fresh.dataset.as)) return
   if (writing()) {
@@ -76,6 +76,12 @@ const refresh = async () => {
   localTimes()
   countDown()
   filter()
+}
+
+// A page that redirects is a page that wants a sign-in.
+const leaveIfSignedOut = async () => {
+  const answer = await fetch(address, { method: 'HEAD', redirect: 'manual' }).catch(() => undefined)
+  if (answer?.type === 'opaqueredirect') location.assign(address)
 }
 
 let planned
@@ -100,7 +106,9 @@ const follow = () => {
   source.addEventListener('gap', plan)
   source.addEventListener('error', () => {
     document.body.classList.add('offline')
-    if (source.readyState === EventSource.CLOSED) setTimeout(follow, opened ? 5_000 : 30_000)
+    if (source.readyState !== EventSource.CLOSED) return
+    leaveIfSignedOut()
+    setTimeout(follow, opened ? 5_000 : 30_000)
   })
 }
 
@@ -142,7 +150,10 @@ const keys = {
 document.addEventListener('keydown', event => {
   if (event.ctrlKey || event.metaKey || event.altKey || dialog?.open) return
   if (event.target.closest('input, textarea, select')) {
-    if (event.key === 'Escape') event.target.blur()
+    if (event.key === 'Enter' && event.target === field && live === 'queue') {
+      event.preventDefault()
+      step(1)
+    }
     return
   }
   const act = keysOn() || event.key === '?' ? keys[event.key] : undefined

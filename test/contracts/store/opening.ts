@@ -159,6 +159,9 @@ export const opening = (bench: () => Bench): void => {
         advance(2 * hour)
         expect(await store.holds.open(anOpening({ fingerprints: ['same'] }))).toEqual({ word: 'attached', id })
         await moved(store, id, 'touch', { findableUntilAt: null })
+        await moved(store, id, 'touch', { findableUntilAt: now + 4 * hour })
+        expect(await store.holds.open(anOpening({ fingerprints: ['same'] }))).toEqual({ word: 'attached', id })
+        await moved(store, id, 'touch', { findableUntilAt: null })
         expect(await store.holds.open(anOpening({ fingerprints: ['same'] }))).toMatchObject({ word: 'opened' })
       })
 
@@ -223,8 +226,11 @@ export const opening = (bench: () => Bench): void => {
         advance(1_200_000)
         await deny(3)
         expect(await pauseMs()).toEqual(about(2_400_000))
-        advance(2_400_000 + day)
-        await deny(3)
+        advance(2_400_000)
+        const { store } = bench()
+        const ids = [await aHold(store), await aHold(store), await aHold(store)]
+        advance(day)
+        for (const id of ids) await moved(store, id, 'deny', { denial })
         expect(await pauseMs()).toEqual(about(600_000))
       })
 

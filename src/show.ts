@@ -1,0 +1,251 @@
+// What a reviewer may see, and in which form: the queue, one hold, the history, the log. Nothing here changes anything;
+// what may not be seen does not exist, and everything shown of a call comes from its sealed, masked view.
+import type { AuditEntry, AuditQuery, HoldsQuery, RuleView } from './console/desk.ts'
+import { HoldpointError } from './errors.ts'
+import { openView, readHold, verifiedHold, viewOf } from './hold.ts'
+import { printable } from './mask.ts'
+import type { Entry, Hold, HoldRow, HoldView, Reviewer, View } from './nouns.ts'
+import type { Parts } from './parts.ts'
+import {
+  approversOf,
+  inGroups,
+  peopleBehind,
+  reviewerKeys,
+  type Standing,
+  samePerson,
+  standing,
+  tally,
+} from './people.ts'
+import { countedVotes } from './release.ts'
+import type { Rule, Settings } from './settings.ts'
+import { live, type State, states } from './states.ts'
+
+const pageMax = 200
+/** How many stored holds one list call looks at before it answers with what it has. */
+const scanMax = 2_000
+const iso = (at: number): string => new Date(at).toISOString()
+
+export const reading = (parts: Parts) => {
+  const { store, keys } = parts
+
+  const rulesOf = (hold: Hold, settings: Settings): readonly Rule[] =>
+    settings.rules.filter(rule => hold.head.rules.some(ref => ref.name === rule.name))
+
+  /** Everybody whom the call itself or the people list of today puts behind it. */
+  const behindNow = (hold: Hold, settings: Settings): Hold['head']['behind'] => {
+    const now = peopleBehind(hold.head.caller, settings)
+    return { ...hold.head.behind, keys: [...new Set([...hold.head.behind.keys, ...now.keys])] }
+  }
+
+  const isBehind = (reviewer: Reviewer, hold: Hold, settings: Settings): boolean =>
+    samePerson(reviewerKeys(reviewer, settings), behindNow(hold, settings).keys)
+
+  const standingOf = (reviewer: Reviewer, hold: Hold, settings: Settings): Standing =>
+    standing(reviewer, behindNow(hold, settings), rulesOf(hold, settings), settings)
+
+  const mayDirect = (reviewer: Reviewer, settings: Settings): boolean =>
+    reviewer.interactive && inGroups(reviewer, settings.console.operators, settings)
+
+  const maySee = (reviewer: Reviewer, hold: Hold, settings: Settings): boolean =>
+    isBehind(reviewer, hold, settings) ||
+    standing(
+      { ...reviewer, interactive: true },
+      { keys: [], labels: [], known: true },
+      rulesOf(hold, settings),
+      settings,
+    ).may ||
+    inGroups(reviewer, settings.console.auditors, settings) ||
+    inGroups(reviewer, settings.console.operators, settings) ||
+    hold.verdicts.some(verdict => samePerson(verdict.keys, reviewerKeys(reviewer, settings)))
+
+  const seen = async (reviewer: Reviewer, id: string): Promise<{ hold: Hold; settings: Settings }> => {
+    const settings = parts.settings()
+    const hold = await readHold(store, keys, id)
+    if (hold === undefined || !maySee(reviewer, hold, settings))
+      throw new HoldpointError('unknown_hold', 'There is no hold with this id that you may see.')
+    return { hold, settings }
+  }
+
+  const votesOf = (hold: Hold, settings: Settings): HoldView['votes'] => {
+    const votes = countedVotes(hold, settings)
+    const tallies = rulesOf(hold, settings).map(rule => tally(rule, votes, settings))
+    const needed = Math.max(1, ...tallies.map(one => one.needed))
+    const missing = Math.max(0, ...tallies.map(one => one.needed - one.have))
+    return { have: needed - missing, needed }
+  }
+
+  const youOf = (reviewer: Reviewer, hold: Hold, settings: Settings): HoldView['you'] => {
+    const own = isBehind(reviewer, hold, settings)
+    const stands = standingOf(reviewer, hold, settings)
+    const qualifiedOrOperator = stands.may || mayDirect(reviewer, settings)
+    const may_revoke =
+      (hold.state === 'approved' && (qualifiedOrOperator || own)) ||
+      (hold.state === 'pending' && reviewer.interactive && (own || mayDirect(reviewer, settings)))
+    const may_resolve = hold.state === 'unknown' && qualifiedOrOperator && !own
+    if (!stands.may) return { may_decide: false, because: stands.code, detail: stands.detail, may_revoke, may_resolve }
+    if (hold.state !== 'pending')
+      return { may_decide: false, because: 'already_decided', detail: `It is ${hold.state}.`, may_revoke, may_resolve }
+    if (voted(reviewer, hold, settings))
+      return {
+        may_decide: false,
+        because: 'already_decided',
+        detail: 'You have approved it; it needs somebody else as well.',
+        may_revoke,
+        may_resolve,
+      }
+    return { may_decide: true, may_revoke, may_resolve }
+  }
+
+  const voted = (reviewer: Reviewer, hold: Hold, settings: Settings): boolean =>
+    countedVotes(hold, settings).some(vote => samePerson(vote.keys, reviewerKeys(reviewer, settings)))
+
+  const lineOf = (hold: Hold, view: View | undefined): string =>
+    view?.line ?? `${hold.head.action.name} ${hold.head.action.resource}`
+
+  const rowOf = (reviewer: Reviewer, hold: Hold, view: View | undefined, settings: Settings): HoldRow => {
+    const { head, facts } = hold
+    const { caller } = head
+    return {
+      id: head.id,
+      status: hold.state,
+      line: lineOf(hold, view),
+      action: head.action,
+      upstream: head.upstream,
+      caller: {
+        issuer: caller.issuer,
+        subject: printable(caller.subject),
+        kind: caller.kind,
+        ...(caller.name === undefined ? {} : { name: printable(caller.name) }),
+        ...(caller.email === undefined ? {} : { email: printable(caller.email) }),
+        ...(caller.client === undefined ? {} : { client: printable(caller.client) }),
+      },
+      behind: { people: head.behind.labels.map(printable), known: head.behind.known },
+      rules: head.rules.map(rule => rule.name),
+      votes: votesOf(hold, settings),
+      opened_at: iso(head.openedAt),
+      expires_at: iso(head.expiresAt),
+      ...(facts.closedAt === undefined ? {} : { closed_at: iso(facts.closedAt) }),
+      ...(facts.delivery === undefined
+        ? {}
+        : {
+            delivery: {
+              state: facts.delivery.state,
+              ...(facts.delivery.status === undefined ? {} : { status: facts.delivery.status }),
+              at: iso(facts.delivery.at),
+            },
+          }),
+      you: youOf(reviewer, hold, settings),
+    }
+  }
+
+  // Equal fingerprints tell equal values apart from others; the people behind a call are not to learn even that.
+  const withoutFingerprints = (view: View): View =>
+    JSON.parse(JSON.stringify(view).replaceAll(/, #[0-9a-f]{8}›/g, '›')) as View
+
+  const viewFor = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<HoldView> => {
+    const sealed = await openView(store, keys, hold.head.id)
+    const view = sealed !== undefined && isBehind(reviewer, hold, settings) ? withoutFingerprints(sealed) : sealed
+    const { facts, head } = hold
+    const rules = rulesOf(hold, settings)
+    return {
+      ...rowOf(reviewer, hold, view, settings),
+      view: viewOf(head),
+      ...(view?.reason === undefined ? {} : { reason: view.reason }),
+      approvers: approversOf(rules),
+      request: {
+        method: head.method,
+        target: view?.target ?? head.action.resource,
+        headers: view?.headers ?? [],
+        body: view?.body ?? { kind: 'none' },
+      },
+      hidden: { bytes: view?.hidden ?? 0, of: view?.total ?? 0, unseen: view?.unseen ?? [] },
+      digest: head.digest,
+      verdicts: hold.verdicts.map(verdict => ({
+        reviewer: printable(verdict.reviewer.name),
+        login: verdict.reviewer.login,
+        verdict: verdict.verdict,
+        ...(verdict.comment === undefined ? {} : { comment: verdict.comment }),
+        at: iso(verdict.at),
+      })),
+      comment_required: rules.some(rule => rule.approve.some(approve => approve.comment === 'required')),
+      ...(facts.approvedUntilAt === undefined ? {} : { approved_until: iso(facts.approvedUntilAt) }),
+      ...(facts.earlier === undefined
+        ? {}
+        : { earlier: { id: facts.earlier.id, status: facts.earlier.state, at: iso(facts.earlier.at) } }),
+      ...(facts.why === undefined ? {} : { why: facts.why }),
+    }
+  }
+
+  const list = async (
+    reviewer: Reviewer,
+    query: HoldsQuery,
+  ): Promise<{ readonly holds: readonly HoldRow[]; readonly next?: string }> => {
+    const settings = parts.settings()
+    const wanted = statesOf(query.status)
+    const waiting = wanted.every(state => live.has(state))
+    const holds: HoldRow[] = []
+    const limit = Math.min(Math.max(1, query.limit), pageMax)
+    let after = query.after
+    for (let scanned = 0; scanned < scanMax; ) {
+      const page = await store.holds.list({
+        states: wanted,
+        order: waiting ? 'due' : 'newest',
+        limit: limit - holds.length,
+        ...(after === undefined ? {} : { after }),
+      })
+      scanned += page.holds.length
+      for (const stored of page.holds) {
+        const hold = verifiedHold(keys, stored)
+        if (hold === undefined || !fits(hold, query) || !maySee(reviewer, hold, settings)) continue
+        holds.push(rowOf(reviewer, hold, await openView(store, keys, hold.head.id), settings))
+      }
+      after = page.next
+      if (after === undefined || holds.length >= limit) break
+    }
+    return { holds, ...(after === undefined ? {} : { next: after }) }
+  }
+
+  const audit = async (
+    reviewer: Reviewer,
+    query: AuditQuery,
+  ): Promise<{ readonly entries: readonly AuditEntry[]; readonly next?: number }> => {
+    const settings = parts.settings()
+    if (!inGroups(reviewer, settings.console.auditors, settings))
+      throw new HoldpointError('not_approver', 'The audit log is for auditors (console.auditors).')
+    const limit = Math.min(Math.max(1, query.limit), 1_000)
+    const rows =
+      query.after === undefined ? await store.log.newest(query.before, limit) : await store.log.read(query.after, limit)
+    const entries = rows.map(({ seq, at, json }): AuditEntry => ({ ...(JSON.parse(json) as Entry), seq, at: iso(at) }))
+    const last = entries.at(-1)
+    return { entries, ...(entries.length === limit && last !== undefined ? { next: last.seq } : {}) }
+  }
+
+  const rules = async (): Promise<readonly RuleView[]> => {
+    return parts.settings().rules.map(rule => ({
+      name: rule.name,
+      then: rule.then,
+      where: rule.where,
+      hash: rule.hash,
+      line: rule.then === 'hold' ? `hold for ${approversOf([rule]).join(', ')}` : rule.then,
+    }))
+  }
+
+  return { seen, viewFor, youOf, standingOf, isBehind, voted, list, audit, rules }
+}
+
+const statesOf = (status: HoldsQuery['status']): readonly State[] => {
+  if (status === 'open') return [...live]
+  if (status === 'closed') return states.filter(state => !live.has(state))
+  return [status]
+}
+
+const fits = (hold: Hold, query: HoldsQuery): boolean =>
+  (query.caller === undefined ||
+    hold.head.caller.subject === query.caller ||
+    hold.head.caller.client === query.caller) &&
+  (query.rule === undefined || hold.head.rules.some(rule => rule.name === query.rule)) &&
+  (query.upstream === undefined || hold.head.upstream === query.upstream) &&
+  (query.reviewer === undefined ||
+    hold.verdicts.some(
+      verdict => verdict.reviewer.name === query.reviewer || verdict.reviewer.subject === query.reviewer,
+    ))
