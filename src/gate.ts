@@ -2,27 +2,24 @@
 // Everything that ends a call badly is thrown and becomes an answer in one place (`refuse`); what is not known forwards nothing.
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { answerError, answerJson, write } from './answer.ts'
-import { attend, type Held, openHold } from './attend.ts'
+import { answerError, answerJson } from './answer.ts'
 import { parseBody, readWhole } from './body.ts'
 import { credential } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, rebuilt, type Sending, type Sink, toResponse } from './forward.ts'
 import { endToEnd } from './headers.ts'
-import { readHold } from './hold.ts'
+import { holding } from './holding.ts'
 import { type Judged, judge, kindOf } from './judge.ts'
 import { certainSecretIn } from './mask.ts'
 import type { Body, Call, Caller, Entry, Header } from './nouns.ts'
 import type { Parts } from './parts.ts'
-import { foldEmail, peopleBehind } from './people.ts'
+import { peopleBehind } from './people.ts'
 import { preferOf } from './prefer.ts'
 import { receive, settle } from './receive.ts'
-import { aboutHold, whoCalls } from './record.ts'
-import { release, shortest, type Taker } from './release.ts'
+import { whoCalls } from './record.ts'
 import { hostServed, type Routed, route } from './route.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
-import { statusUrl, taskOf } from './task.ts'
-import { seeToken, taskEndpoint } from './tasks.ts'
+import { taskEndpoint } from './tasks.ts'
 
 export type Gate = {
   /** Answers one call. `continues`: the caller waits for `100 Continue` before it sends the body. */
@@ -53,7 +50,7 @@ type Known = Way & { readonly call: Call; readonly caller: Caller }
 export const gate = (parts: Parts): Gate => {
   const draining = new AbortController()
   const underWay = new Set<Promise<void>>()
-  const sending = new Set<string>()
+  const holds = holding(parts, draining.signal)
 
   // Connections on which something was not understood: whatever follows it there may be part of it, so it is not answered any more.
   const misread = new WeakSet<IncomingMessage['socket']>()
@@ -138,24 +135,30 @@ export const gate = (parts: Parts): Gate => {
     }
     if (outcome === 'allow') return allowed(way, routed, headers, read)
     const bytes = read?.bytes ?? Buffer.alloc(0)
-    return held(way, {
-      settings,
-      call,
-      caller,
-      behind: peopleBehind(caller, settings),
-      upstream,
-      upstreamTarget: routed.target,
-      paths,
-      headers,
-      body: bodyOf(call, { bytes, complete: true }, upstream.limits.inspect),
-      bytes,
-      actions: judged.actions,
-      rules,
-      reason: single(call, 'holdpoint-reason') ?? caller.reason,
-      idempotencyKey: idempotencyKey(call),
-      async: preferOf(call.headers).async,
-      trace: traceOf(call),
-    })
+    return holds.hold(
+      way.response,
+      {
+        settings,
+        call,
+        caller,
+        behind: peopleBehind(caller, settings),
+        upstream,
+        upstreamTarget: routed.target,
+        paths,
+        headers,
+        body: bodyOf(call, { bytes, complete: true }, upstream.limits.inspect),
+        bytes,
+        actions: judged.actions,
+        rules,
+        reason: single(call, 'holdpoint-reason') ?? caller.reason,
+        idempotencyKey: idempotencyKey(call),
+        async: preferOf(call.headers).async,
+        trace: traceOf(call),
+      },
+      () => {
+        way.recorded = true
+      },
+    )
   }
 
   const readBody = async (
@@ -217,133 +220,6 @@ export const gate = (parts: Parts): Gate => {
     }
   }
 
-  // ---- hold
-
-  const held = async (way: Known, what: Held): Promise<void> => {
-    const { settings, call, caller, response } = way
-    const { rules, behind } = what
-    const rule = rules.map(one => one.name).join(', ')
-    const issuer = settings.issuers.find(one => one.name === caller.issuer)
-    if (!behind.known && issuer?.ownerless !== 'accept') {
-      throw new HoldpointError(
-        'no_owner',
-        `Nobody is known to own ${caller.subject}, so nobody can be kept from approving their own agent's call. Put an owner claim into its tokens, list it under people[].owns, or set ownerless: accept for the issuer ${caller.issuer}.`,
-        { rule },
-      )
-    }
-    if (what.reason === undefined && rules.some(one => one.approve.some(approve => approve.reason === 'required'))) {
-      throw new HoldpointError(
-        'reason_required',
-        'Holdpoint-Reason: say in this header why the call is needed; the reviewer reads it.',
-        { rule },
-      )
-    }
-    if (deadEnd(rules, behind.keys)) {
-      throw new HoldpointError(
-        'no_eligible_reviewer',
-        'Everybody who could approve this call is behind it. The rule needs another approver.',
-        { rule },
-      )
-    }
-    const prefer = preferOf(call.headers)
-    const id = await openHold(parts, what)
-    way.recorded = true
-    const full = shortest(rules, approve => approve.waitMs)
-    const gone = new AbortController()
-    response.once('close', () => gone.abort())
-    if (prefer.async) await makeAsync(id, caller)
-    const taker: Extract<Taker, { kind: 'caller' }> = {
-      kind: 'caller',
-      sink: toResponse(response, [['Holdpoint-Hold', id]]),
-      gone: () => response.destroyed,
-      trace: call.headers.filter(([name]) => ['traceparent', 'tracestate'].includes(name.toLowerCase())),
-    }
-    const waitMs = prefer.async ? Math.min(prefer.waitMs ?? 0, full) : Math.min(prefer.waitMs ?? full, full)
-    const ended = await attend(parts, id, {
-      settings,
-      caller,
-      prefer,
-      waitMs,
-      gone: gone.signal,
-      drain: draining.signal,
-      taker,
-    }).finally(() => {
-      if (gone.signal.aborted) void withdrawn(id)
-    })
-    if (ended.word === 'kept') {
-      const { status, headers, body } = ended.answer
-      return write(
-        response,
-        status,
-        [...headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]],
-        Buffer.from(body, 'base64'),
-      )
-    }
-    if (ended.word === 'waiting') {
-      answerJson(response, 202, taskOf(ended.hold, settings), [
-        ['Location', statusUrl(settings, id)],
-        ['Retry-After', '2'],
-        ['Preference-Applied', prefer.applied],
-        ['Holdpoint-Hold', id],
-      ])
-    }
-  }
-
-  /** A hold that its caller wants to fetch later: from now on Holdpoint sends it by itself. */
-  const makeAsync = async (id: string, caller: Caller): Promise<void> => {
-    for (let tries = 0; tries < 20; tries++) {
-      const hold = await readHold(parts.store, parts.keys, id)
-      if (hold === undefined || (hold.state !== 'pending' && hold.state !== 'approved')) return
-      if (hold.facts.async) return seeToken(parts, hold, caller)
-      const moved = await parts.store.holds.move({
-        hold: id,
-        move: 'touch',
-        rev: hold.rev,
-        facts: { async: true, tokenUntilAt: caller.expiresAt },
-      })
-      if (moved.word === 'changed') continue
-      if (moved.word === 'moved' && hold.state === 'approved') void deliver(id)
-      return
-    }
-  }
-
-  /** The caller hung up: by the rule, its hold goes with it or stays. */
-  const withdrawn = async (id: string): Promise<void> => {
-    try {
-      const hold = await readHold(parts.store, parts.keys, id)
-      if (hold?.state !== 'pending' || hold.head.onDisconnect !== 'cancel' || hold.facts.async) return
-      await parts.store.holds.move({
-        hold: id,
-        move: 'cancel',
-        rev: hold.rev,
-        facts: { closedAt: hold.now, decidedBy: 'its caller, by hanging up' },
-        dueAt: null,
-        findableUntilAt: null,
-        entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.cancelled', detail: 'its caller hung up' }),
-      })
-    } catch (error) {
-      parts.log.warn({ err: toError(error), hold: id }, 'a hold whose caller hung up could not be withdrawn')
-    }
-  }
-
-  const deliver = async (id: string): Promise<void> => {
-    if (sending.has(id) || draining.signal.aborted) return
-    sending.add(id)
-    try {
-      const hold = await readHold(parts.store, parts.keys, id)
-      if (hold?.state === 'approved' && hold.facts.async)
-        await release(parts, hold, { kind: 'store' }, hold.facts.tokenUntilAt ?? 0)
-    } catch (error) {
-      const known = toError(error)
-      parts.log[known.code === 'internal' ? 'error' : 'info'](
-        { err: known, hold: id },
-        'an async hold was not delivered',
-      )
-    } finally {
-      sending.delete(id)
-    }
-  }
-
   // ---- refuse
 
   const refuse = (way: Way, thrown: unknown): void => {
@@ -374,8 +250,8 @@ export const gate = (parts: Parts): Gate => {
     })
   }
 
-  parts.watch.every(event => {
-    if (event.kind === 'hold' && event.state === 'approved' && event.async) void deliver(event.hold)
+  parts.watch.follow(event => {
+    if (event.kind === 'hold' && event.state === 'approved' && event.async) void holds.deliver(event.hold)
   })
 
   return {
@@ -388,7 +264,7 @@ export const gate = (parts: Parts): Gate => {
         .finally(() => underWay.delete(done))
       underWay.add(done)
     },
-    deliver,
+    deliver: holds.deliver,
     async drain() {
       draining.abort()
       await Promise.allSettled(underWay)
@@ -445,21 +321,6 @@ const needsLength = (method: string, length: number): boolean =>
 
 const ruleOf = (judged: Judged): { rule?: string } =>
   judged.judgement.rule === undefined ? {} : { rule: judged.judgement.rule.name }
-
-// Only where approvers are people by name can it be known that all of them are behind the call; groups are never a dead end.
-const deadEnd = (rules: readonly Rule[], behind: readonly string[]): boolean => {
-  const keys = new Set(behind)
-  const isBehind = (person: string): boolean => {
-    const folded = foldEmail(person)
-    return (folded !== undefined && keys.has(`email:${folded}`)) || keys.has(`account:${person}`)
-  }
-  return rules.some(rule =>
-    rule.approve.some(
-      approve =>
-        approve.groups.length === 0 && approve.people.filter(person => !isBehind(person)).length < approve.votes,
-    ),
-  )
-}
 
 const aboutCall = (way: Known): Omit<Entry, 'kind'> => ({
   call: way.call.id,

@@ -114,17 +114,16 @@ const named = (
   engine: Masker,
   tally: Tally,
 ): { readonly name: readonly Piece[]; readonly value: readonly Piece[] } => {
-  const names = engine.name(name, freeText)
+  // A name is text like any other: `?ghp_…`, or a whole document sent as a form.
+  const names = engine.text(name, spotOf(place, '', ''), 'usual')
   const spot = spotOf(place, name, textOf(names))
   const cover = engine.coverOf(spot, name, /^\d+$/.test(value))
   const pieces =
     place === 'header' && credentials.test(name)
       ? credential(value, spot, cover, engine)
       : engine.text(value, spot, cover)
-  // A name without a value may be the value: `?ghp_…`, or a whole document sent as a form.
-  const shownNames = value === '' ? engine.text(name, spot, cover === 'named' ? 'usual' : cover) : names
   tally.named.push({ spot, shown: textOf(pieces, printable) })
-  return { name: count(tally, shownNames), value: count(tally, pieces) }
+  return { name: count(tally, names), value: count(tally, pieces) }
 }
 
 // Credentials stay hidden even where a rule shows them; their scheme tells what they are.

@@ -6,7 +6,7 @@ export type Watch = {
   /** Calls `wake` at every event of this hold (and whenever events may have been missed), until the returned function is called. */
   on(hold: string, wake: () => void): () => void
   /** Sees every event, in order. */
-  every(see: (event: StoreEvent) => void): () => void
+  follow(see: (event: StoreEvent) => void): () => void
   close(): Promise<void>
 }
 
@@ -20,7 +20,7 @@ export const watchStore = (store: Store, log: Log): Watch => {
     else for (const wake of wakers.get(event.hold) ?? []) wake()
     for (const see of seers) see(event)
   }
-  const follow = async (): Promise<void> => {
+  const read = async (): Promise<void> => {
     let last: string | undefined
     while (!stop.signal.aborted) {
       try {
@@ -35,7 +35,7 @@ export const watchStore = (store: Store, log: Log): Watch => {
       }
     }
   }
-  const following = follow()
+  const following = read()
 
   return {
     on(hold, wake) {
@@ -46,7 +46,7 @@ export const watchStore = (store: Store, log: Log): Watch => {
         if (set.size === 0 && wakers.get(hold) === set) wakers.delete(hold)
       }
     },
-    every(see) {
+    follow(see) {
       seers.add(see)
       return () => seers.delete(see)
     },

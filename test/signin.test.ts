@@ -73,11 +73,12 @@ describe('with an honest provider', () => {
     })
 
     test('is taken from the browser that began it only, and is used up by the attempt', async () => {
-      const { jar, callback } = await returning()
-      expect((await browser().visit(callback.href)).status).toBe(401)
-      const other = await returning()
-      expect((await other.jar.visit(callback.href)).status).toBe(401)
-      expect((await jar.visit(callback.href)).status).toBe(401)
+      const strangers = [browser(), (await returning()).jar]
+      for (const stranger of strangers) {
+        const { jar, callback } = await returning()
+        expect((await stranger.visit(callback.href)).status).toBe(401)
+        expect((await jar.visit(callback.href)).status).toBe(401)
+      }
     })
 
     test('is taken for ten minutes', async () => {
@@ -159,13 +160,13 @@ describe('with a provider that lies', () => {
   })
 
   /** Signs in with whatever the provider answers; what is wrong with the token is `more`. */
-  const arrive = async (more: object = {}, header = {}, rest: object = {}) => {
+  const arrive = async (more: object = {}, header = {}, rest: object = {}, name = 'idp') => {
     issuer.answers.token = async () => ({ ...(await tokens(more, header)), ...rest })
     const jar = browser()
-    const chosen = await jar.visit(`${stage.url}/login`, { until: issuer.issuer })
+    const chosen = await jar.visit(`${stage.url}/login?with=idp`, { until: issuer.issuer })
     state = new URL(chosen.url).searchParams
     const query = new URLSearchParams({ code: 'code', state: state.get('state') ?? '', iss: issuer.issuer })
-    const done = await jar.visit(`${stage.url}/login/callback/idp?${query}`, { until: `${stage.url}/` })
+    const done = await jar.visit(`${stage.url}/login/callback/${name}?${query}`, { until: `${stage.url}/` })
     return {
       status: done.status,
       visit: jar.visit,
@@ -181,6 +182,17 @@ describe('with a provider that lies', () => {
 
   test('an ID token that is right lets in', async () => {
     expect((await arrive()).status).toBe(303)
+  })
+
+  test('a sign-in ends at the login where it began, even if another one has the same provider and client', async () => {
+    const before = stage.settings
+    const [login] = before.console.login
+    const both = [login, { ...login, name: 'other' }] as typeof before.console.login
+    stage.settings = { ...before, console: { ...before.console, login: both } }
+    expect([(await arrive({}, {}, {}, 'other')).status, (await arrive()).status]).toEqual([401, 303])
+    const choice = await browser().visit(`${stage.url}/login`)
+    expect(words(choice.text)).toMatch(/Sign in with idp Sign in with other/)
+    stage.settings = before
   })
 
   test.each<[string, object, object?]>([
@@ -271,6 +283,13 @@ describe('with a provider that lies', () => {
       'says nothing about groups any more',
       () => {
         issuer.answers.token = () => tokens({ groups: undefined, nonce: undefined })
+      },
+    ],
+    [
+      'says nothing at all',
+      () => {
+        issuer.answers.token = () => ({ access_token: 'access', token_type: 'Bearer' })
+        issuer.answers.userinfo = () => ({ error: 'insufficient_scope' })
       },
     ],
     [

@@ -33,7 +33,6 @@ type Pending = {
   readonly verifier: string
   readonly nonce: string
   readonly to: string
-  readonly untilAt: number
 }
 
 export type SignIn = {
@@ -118,8 +117,13 @@ export const signIn = (parts: {
       const nonce = randomNonce()
       const { name, issuer, clientId } = login
       const pending: Pending = {
-        ...{ login: name, issuer, clientId, browser: hashOf(browser), verifier, nonce },
-        ...{ to: safePath(to, settings().console.url), untilAt: clock() + pendingMs },
+        login: name,
+        issuer,
+        clientId,
+        browser: hashOf(browser),
+        verifier,
+        nonce,
+        to: safePath(to, settings().console.url),
       }
       const key = keyOf(state)
       await shelf.put(key, keys.seal(JSON.stringify(pending), key), { ttlMs: pendingMs, when: 'absent' })
@@ -154,7 +158,6 @@ export const signIn = (parts: {
         pending === undefined ||
         browser === undefined ||
         pending.browser !== hashOf(browser) ||
-        pending.untilAt <= clock() ||
         pending.login !== name ||
         pending.issuer !== login?.issuer ||
         pending.clientId !== login.clientId

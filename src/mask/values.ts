@@ -19,8 +19,6 @@ export type Masker = {
   /** What a rule says about a spot, or else what its name and its surroundings do. `counted`: its value is a bare number. */
   coverOf(spot: Spot, name: string, counted: boolean, outer?: Cover): Cover
   text(value: string, spot: Spot, cover: Cover): readonly Piece[]
-  /** A name stays readable; only what is a secret or personal by its look is hidden in it. */
-  name(name: string, spot: Spot): readonly Piece[]
   /** JSON, indented; `stop` is asked before every value whether to leave out the rest, with the value's offset. */
   json(node: JsonNode, spot: Spot, cover: Cover, out: Piece[], stop?: (at: number) => boolean): void
   /** One value: a string without its quotes, anything else as compact JSON. */
@@ -88,7 +86,8 @@ export const masker = (
     return pieces
   }
 
-  const name: Masker['name'] = (value, spot) => cut(value, [...certainSpans(value), ...personalSpans(value)], spot)
+  // A name stays readable, but it may carry a secret like any other text.
+  const nameOf = (key: string, spot: Spot): readonly Piece[] => text(key, spot, 'usual')
 
   // A value that is JSON or base64 as a whole. JSON is shown as it was written unless something in it is hidden.
   const unwrap = (value: string, spot: Spot, cover: Cover, layer: number): readonly Piece[] | undefined => {
@@ -140,7 +139,7 @@ export const masker = (
     )
     return node.members.map(([key, value]) => {
       const disguised = (label && labelled.has(fold(key))) || (secretObject && /^(?:data|stringdata)$/i.test(key))
-      const place = below(spot, key, textOf(name(key, spot)))
+      const place = below(spot, key, textOf(nameOf(key, spot)))
       const counted = value.kind === 'literal'
       return { key, node: value, spot: place, cover: coverOf(place, disguised ? 'secret' : key, counted, cover) }
     })
@@ -184,7 +183,7 @@ export const masker = (
       if (stop(child.node.at)) return
       out.push({ text: `${index === 0 ? '' : ','}${inside}` })
       if (node.kind === 'object') {
-        append(out, [{ text: '"' }, ...quoted(name(child.key, spot)), { text: layer === 0 ? '": ' : '":' }])
+        append(out, [{ text: '"' }, ...quoted(nameOf(child.key, spot)), { text: layer === 0 ? '": ' : '":' }])
       }
       json(child.node, child.spot, child.cover, out, stop, layer, inside)
     }
@@ -194,7 +193,6 @@ export const masker = (
   return {
     coverOf,
     text: (value, spot, cover) => text(value, spot, cover),
-    name,
     json: (node, spot, cover, out, stop = () => false) => json(node, spot, cover, out, stop),
     leaf: (node, spot, cover) => leaf(node, spot, cover),
     children,

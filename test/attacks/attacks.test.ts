@@ -75,7 +75,7 @@ const two = vector(
 )
 const rude: readonly [found: string, gate: () => Promise<Subject>, vector: Vector][] = [
   ["the caller's token", () => pipe(), good],
-  ['via not once', () => pipe(replacing('X-Caller: our-secret', 'X: y')), good],
+  ['x-forwarded-for not once', () => pipe(replacing('X-Caller: our-secret', 'X: y')), good],
   ['others', () => pipe(bytes => replacing('abc', 'abd')(polite(bytes))), good],
   ['the upstream saw POST /b', () => pipe(bytes => replacing('/a', '/b')(polite(bytes))), good],
   ['another content-type', () => pipe(bytes => replacing('Via', 'Content-Type: a/b\r\nVia')(polite(bytes))), good],

@@ -96,7 +96,7 @@ const outcomeOf = (
   secret: string,
 ): Outcome => {
   const bypass = (why: string): Outcome => ({ vector, result: 'bypass', why })
-  const status = Number(/^(?:HTTP\/1\.1 1\d\d [^]*?\r\n\r\n)*HTTP\/1\.1 ([2-5]\d\d) /.exec(text)?.[1] ?? 0)
+  const status = Number(/^(?:HTTP\/1\.1 1\d\d [\s\S]*?\r\n\r\n)*HTTP\/1\.1 ([2-5]\d\d) /.exec(text)?.[1] ?? 0)
   if (status >= 500) return bypass(`the gate answered ${status}`)
   if (
     vector.canonical !== undefined &&

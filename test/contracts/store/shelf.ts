@@ -74,6 +74,15 @@ export const shelf = (bench: () => Bench): void => {
       expect(await store.shelf.get('kept')).toBe('4')
     })
 
+    test('many that have ended are all gone', async () => {
+      const { store, advance } = bench()
+      for (let i = 0; i < 50; i++) await store.shelf.put(`lease ${i}`, 'old', { ttlMs: 1000 + i })
+      advance(2000)
+      expect(await store.shelf.put('lease 49', 'no', { when: { is: 'old' } })).toBe(false)
+      expect(await store.shelf.put('lease 48', 'new', { when: 'absent' })).toBe(true)
+      expect(await store.shelf.list('')).toEqual([['lease 48', 'new']])
+    })
+
     test('lists what begins with a prefix, in order', async () => {
       const { store } = bench()
       for (const key of [
