@@ -142,7 +142,6 @@ const buildRule = (file: RuleFile, value: z.output<typeof schema.rule>, path: Pa
   const says = {
     name: value.name,
     match: value.match as Match,
-    // biome-ignore lint/suspicious/noThenProperty: the key of a rule
     then: value.then,
     approve,
     notify: notify.filter(channel => channel !== 'none'),

@@ -178,7 +178,6 @@ const paths = {
   ),
   '/api/rules': reads(
     'Rules in force, in order',
-    // biome-ignore lint/suspicious/noThenProperty: it is the rule language's own word
     record({ rules: list(record({ name: text, then: text, where: text, hash: text, line: text })) }),
   ),
   '/api/events': {

@@ -64,7 +64,6 @@ const rule: Rule = {
   name: 'refunds',
   where: 'rules.yaml:1',
   match: { upstream: 'billing', method: 'POST' },
-  // biome-ignore lint/suspicious/noThenProperty: it is the rule language's own word
   then: 'hold',
   approve: [
     {
