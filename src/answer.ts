@@ -19,12 +19,16 @@ const proxyErrors: Partial<Record<ErrorCode, string>> = {
   no_route: 'destination_not_found',
 }
 
+// Whoever is told to come again later is told when.
+const retryAfter = (error: HoldpointError): number | undefined =>
+  error.extras.retryAfterS ?? (error.status === 503 ? 5 : undefined)
+
 /** Head lines every answer of ours carries. */
 const ownHead = (error: HoldpointError): Header[] => [
   ['Cache-Control', 'no-store'],
   ['Proxy-Status', `holdpoint; error=${proxyErrors[error.code] ?? 'http_request_denied'}; details="${error.code}"`],
   ...(error.extras.hold === undefined ? [] : [['Holdpoint-Hold', error.extras.hold] as const]),
-  ...(error.extras.retryAfterS === undefined ? [] : [['Retry-After', String(error.extras.retryAfterS)] as const]),
+  ...(retryAfter(error) === undefined ? [] : [['Retry-After', String(retryAfter(error))] as const]),
   ...Object.entries(error.extras.headers ?? {}),
 ]
 

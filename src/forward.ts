@@ -99,8 +99,6 @@ export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
         },
         onResponseStart(started, code, _, statusText = '') {
           const headers = lines(started.rawHeaders)
-          // undici hands over whatever is below 200; a switch of protocols that nobody asked for leaves bytes of unknown meaning.
-          if (code === 101) return started.abort(new Error('the upstream switched protocols unasked'))
           if (code < 200) return sink.informational?.(code, answerHeaders(headers, code))
           status = code
           sink.head(code, answerHeaders(headers, code), statusText)

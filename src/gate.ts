@@ -21,6 +21,9 @@ import { hostServed, type Routed, route } from './route.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
 import { taskEndpoint } from './tasks.ts'
 
+/** For this long a stopping gate lets answers under way finish. */
+const drainMs = 15_000
+
 export type Gate = {
   /** Answers one call. `continues`: the caller waits for `100 Continue` before it sends the body. */
   handle(request: IncomingMessage, response: ServerResponse, continues?: boolean): void
@@ -32,6 +35,7 @@ export type Gate = {
 
 /** What is known of a call so far, grown on the way: for the answer of an error and for the audit. */
 type Way = {
+  readonly startedAt: number
   readonly settings: Settings
   readonly request: IncomingMessage
   readonly response: ServerResponse
@@ -190,6 +194,7 @@ export const gate = (parts: Parts): Gate => {
       const added = [...rebuilt(call, settings.gate), ...(await credential(upstream.credential).headers())]
       const replaced = new Set(added.map(([name]) => name.toLowerCase()))
       if (way.continues && read === undefined && call.contentLength !== 0) response.writeContinue()
+      parts.meter.allowed(upstream.name, performance.now() - way.startedAt)
       const sent = await forward(
         {
           upstream,
@@ -215,7 +220,9 @@ export const gate = (parts: Parts): Gate => {
         )
       }
     } catch (error) {
-      entry.failed(toError(error).code)
+      const { code } = toError(error)
+      entry.failed(code)
+      parts.meter.failed(upstream.name, code)
       throw error
     }
   }
@@ -257,7 +264,7 @@ export const gate = (parts: Parts): Gate => {
   return {
     handle(request, response, continues = false) {
       if (misread.has(request.socket)) return
-      const way: Way = { settings: parts.settings(), request, response, continues }
+      const way: Way = { startedAt: performance.now(), settings: parts.settings(), request, response, continues }
       response.on('error', () => undefined)
       const done: Promise<void> = follow(way)
         .catch(thrown => refuse(way, thrown))
@@ -267,7 +274,9 @@ export const gate = (parts: Parts): Gate => {
     deliver: holds.deliver,
     async drain() {
       draining.abort()
-      await Promise.allSettled(underWay)
+      // An endless stream is cut in the end; everything else is done by then.
+      const enough = new Promise(resolve => setTimeout(resolve, drainMs).unref())
+      await Promise.race([Promise.allSettled(underWay), enough])
     },
   }
 }

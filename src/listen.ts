@@ -10,7 +10,7 @@ const headTimeoutMs = 10_000
 const requestTimeoutMs = 15 * 60_000
 const keepAliveMs = 65_000
 const requestsPerSocket = 1_000
-const drainMs = 25_000
+const drainMs = 5_000
 
 export type Listening = { readonly url: string; readonly port: number; close(): Promise<void> }
 

@@ -1,6 +1,7 @@
 // What the three ways share: the parts of a running Holdpoint, made once by serve.ts. Types only.
 import type { Identify } from './identify.ts'
 import type { Log } from './log.ts'
+import type { Meter } from './metrics.ts'
 import type { Recorder } from './record.ts'
 import type { KeyRing } from './seal.ts'
 import type { Settings } from './settings.ts'
@@ -15,6 +16,7 @@ export type Parts = {
   readonly watch: Watch
   readonly record: Recorder
   readonly identify: Identify
+  readonly meter: Meter
   readonly log: Log
   /** This process's clock. Deadlines of holds are the store's, never this. */
   readonly clock: () => number

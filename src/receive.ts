@@ -92,7 +92,7 @@ export const receive = (request: IncomingMessage, limits: { readonly header: num
     throw new HoldpointError('method_not_allowed', `method: use one of ${allow}`, { headers: { Allow: allow } })
   }
   const values = refuseDuplicates(lines)
-  const host = parseHost(values.get('host') ?? refuse('Host: send exactly one'))
+  const host = hostOf(values.get('host') ?? refuse('Host: send exactly one'))
   const contentLength = framing(values, httpVersion)
   if (contentLength !== 0 && (method === 'HEAD' || method === 'OPTIONS'))
     refuse(`body: ${method} has none; send it without`)
@@ -133,7 +133,9 @@ const headerLines = (raw: readonly string[]): readonly Header[] => {
   return lines
 }
 
-const trim = (value: string): string => value.replace(/^[ \t]+/, '').replace(/(?<![ \t])[ \t]+$/, '')
+// Node's parser leaves nothing to trim; whoever reads a value relies on it all the same.
+const trim = (value: string): string =>
+  !/^[ \t]|[ \t]$/.test(value) ? value : value.replace(/^[ \t]+/, '').replace(/(?<![ \t])[ \t]+$/, '')
 
 const refuseTooLarge = (target: string, method: string, lines: readonly Header[], limit: number): void => {
   if (lines.length > maxHeaders) throw new HoldpointError('head_too_large', `headers: send at most ${maxHeaders} lines`)
@@ -156,6 +158,18 @@ const refuseDuplicates = (lines: readonly Header[]): ReadonlyMap<string, string>
     values.set(lower, value)
   }
   return values
+}
+
+// Nearly every call names one of the same few hosts; what callers make up must not fill the memory.
+const knownHosts = new Map<string, string>()
+const maxKnownHosts = 1000
+
+const hostOf = (value: string): string => {
+  const seen = knownHosts.get(value)
+  if (seen !== undefined) return seen
+  const host = parseHost(value)
+  if (knownHosts.size < maxKnownHosts) knownHosts.set(value, host)
+  return host
 }
 
 /** The host name of a Host line (RFC 3986 §3.2.2, without user info, escapes or zones), lower case, without port and final dot. */

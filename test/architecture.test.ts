@@ -104,6 +104,7 @@ const homes: { readonly [name: string]: readonly string[] } = {
   'oidc-provider': ['commands/demo/'],
   'openid-client': ['console/'],
   pino: ['log.ts'],
+  'prom-client': ['metrics.ts'],
   re2js: ['value.ts'],
   undici: ['forward.ts'],
   yaml: ['config/source.ts'],

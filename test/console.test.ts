@@ -208,6 +208,22 @@ describe('a post from a browser', () => {
     expect((await stage.read(id)).state).toBe('approved')
   })
 
+  test('that never ends is not read to its end', async () => {
+    const id = await stage.hold()
+    const chunk = new TextEncoder().encode('comment=x'.repeat(1_000))
+    let chunks = 0
+    const body = new ReadableStream({
+      pull(controller) {
+        chunks += 1
+        if (chunks > 2_000) controller.close()
+        else controller.enqueue(chunk)
+      },
+    })
+    const headers = { 'content-type': 'application/x-www-form-urlencoded', origin: stage.url, ...cookieOf(ana) }
+    const answer = await anon(`/holds/${id}/approve`, { method: 'POST', headers, body, duplex: 'half' } as RequestInit)
+    expect(answer.status).toBe(413)
+  })
+
   test.each<[string, string, string, number]>([
     ['a form of another kind', 'text/plain', 'csrf=x', 415],
     ['a multipart form', 'multipart/form-data; boundary=x', '--x--', 415],
@@ -293,7 +309,7 @@ describe('what somebody else wrote', () => {
     const id = await stage.hold({
       customer: evil,
       reason: `${evil} \u202ereversed\u200b`,
-      caller: { subject: `agent-7${evil}`, name: evil, client: evil, email: evil },
+      caller: { subject: `agent-7${evil}\u202e`, name: evil, client: evil, email: evil },
       target: `/v1/refunds?q=${evil.replaceAll(/[" <>]/g, '_')}`,
       headers: [['x-note', evil]],
     })

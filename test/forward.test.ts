@@ -197,7 +197,10 @@ it.each([
     'switches protocols unasked',
     'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n',
   ],
-  ['switches protocols without saying to what', 'HTTP/1.1 101 Switching Protocols\r\n\r\n'],
+  [
+    'switches protocols without saying to what, and goes on',
+    'HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi',
+  ],
   ['gives two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab'],
   ['gives a length and chunks', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
 ])('is lost, and not sent again, when the upstream %s', async (_, answer) => {
@@ -310,13 +313,15 @@ it('gives up on an answer that stops', async () => {
 
 it('calls off a call that still waits for its connection, and sends none of it', async () => {
   const recorder = await recording()
+  const upstream = upstreamAt(recorder.url)
   const gone = new AbortController()
-  const sent = kept(upstreamAt(recorder.url), { signal: gone.signal })
+  const sent = kept(upstream, { target: '/called-off', signal: gone.signal })
   gone.abort()
   expect((await sent).sent.state).toBe('unreachable')
-  const already = await kept(upstreamAt(recorder.url), { signal: AbortSignal.abort() })
+  const already = await kept(upstream, { target: '/called-off', signal: AbortSignal.abort() })
   expect(already.sent.state).toBe('unreachable')
-  expect(recorder.requests).toHaveLength(0)
+  for (const target of ['/next', '/last']) await kept(upstream, { target })
+  expect(recorder.requests.map(request => request.target)).toEqual(['/next', '/last'])
 })
 
 it('calls off a call under way', async () => {
@@ -428,6 +433,7 @@ it('writes a reason phrase that node would refuse without it, and early hints on
   const { port } = await passing(upstreamAt(recorder.url))
   const text = await raw(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
   expect(text).toMatch(/^HTTP\/1\.1 103 Early Hints\r\nLink: <\/a>; rel=preload\r\n\r\nHTTP\/1\.1 200 OK\r\n/)
+  expect(await raw(port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n')).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
 })
 
 it('cuts the caller off when the answer breaks off, so that nobody takes it for whole', async () => {
@@ -471,9 +477,11 @@ it('passes on an answer that comes before the body has ended, and keeps the conn
     text += chunk
     socket.emit('came')
   })
-  socket.write('POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc')
+  // More than node keeps for a reader that has stopped.
+  const rest = 'x'.repeat(1 << 20)
+  socket.write(`POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: ${3 + rest.length}\r\n\r\nabc`)
   while (!text.endsWith('no')) await once(socket, 'came')
-  socket.write('defGET /next HTTP/1.1\r\nHost: a\r\n\r\n')
+  socket.write(`${rest}GET /next HTTP/1.1\r\nHost: a\r\n\r\n`)
   while (!text.endsWith('ok\n')) await once(socket, 'came')
   expect(recorder.requests.map(request => request.target)).toEqual(['/next'])
   socket.destroy()
@@ -543,6 +551,22 @@ it('waits for a slow caller instead of buffering its answer', async () => {
   socket.pause()
   expect(await stalledAt(flowed)).toBeLessThan(big / 2)
   socket.destroy()
+})
+
+it('takes an answer to its end when its caller has gone, if nobody calls the call off', async () => {
+  const { port: upstream } = await serving((_, response) => {
+    response.writeHead(200, { 'content-length': 8 << 20 })
+    response.end(Buffer.alloc(8 << 20))
+  })
+  const result = Promise.withResolvers<Sent>()
+  const { port } = await serving((_, response) => {
+    forward(sending(upstreamAt(`http://127.0.0.1:${upstream}`)), toResponse(response, [])).then(result.resolve)
+  })
+  const socket = connect(port, '127.0.0.1')
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  await once(socket, 'data')
+  socket.destroy()
+  expect(await result.promise).toEqual({ state: 'answered', status: 200, complete: true })
 })
 
 it('waits for a slow upstream instead of buffering the body', async () => {

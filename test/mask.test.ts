@@ -246,6 +246,7 @@ describe('certainSecretIn', () => {
     [`/x?k=${'ghp_'}${'a1'.repeat(18)}`, 'github token'],
     [`/x?k=%67hp_${'a1'.repeat(18)}`, 'github token'],
     [`/x?k=%2567hp_${'a1'.repeat(18)}`, 'github token'],
+    [`/x?k=${'whsec_'}a1B2c3D4e5F6+1B2c3D4e5F6a1B2`, 'stripe key'],
     [`/x?a%3D${'ghp_'}${'a1'.repeat(18)}`, 'github token'],
     [`/x?t=${'eyJhbGciOiJub25lIn0'}.${'eyJzdWIiOiJ4In0'}.`, 'jwt'],
     [`/x?k=-----BEGIN+EC+${'PRIVATE'}+KEY-----%0AMHc`, 'private key'],
@@ -310,6 +311,11 @@ describe('the line', () => {
     expect(line('{path}', { target: '/%761/refunds', paths: ['/v1/refunds'] })).toBe('/v1/refunds')
   })
 
+  it('is printable', () => {
+    expect(line('{json./a}', { body: JSON.stringify({ a: 'x\u202e\n' }) })).toBe('x\\u{202e}\\u{a}')
+    expect(viewOf({ action: { name: 'x\u202e', resource: 'y\u2066' } }).line).toBe('x\\u{202e} y\\u{2066}')
+  })
+
   it('takes the first rule that has a summary', () => {
     expect(line('', { rules: [{}, { summary: 'second' }, { summary: 'third' }] })).toBe('second')
   })
@@ -368,7 +374,8 @@ describe('the view', () => {
       'a = 1\nb = x y\\u{a}z\nflag = \nc = \n',
     )
     expect(bodyText(viewOf({ headers: [plain], body: 'SELECT 1;\n  -- two\n' }))).toBe('SELECT 1;\n  -- two\n')
-    expect(bodyText(viewOf({ body: '{"nearly": json' }))).toBe('{"nearly": json')
+    for (const body of ['{"nearly": json', '"x', '{"a":1} {"a":2}', '[1,]'])
+      expect(bodyText(viewOf({ body }))).toBe(body)
   })
 
   it.each([

@@ -1,4 +1,5 @@
 // What is particular to Redis: which server is refused, what happens while it is away, and what a confirmed move survives.
+import { inspect } from 'node:util'
 import { Redis } from 'ioredis'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { serverOf } from '../src/store/link.ts'
@@ -116,7 +117,7 @@ describe('the server', () => {
         code: 'store_unavailable',
         detail: expect.stringContaining(`127.0.0.1:${server.port} cannot be used`),
       })
-      expect(JSON.stringify(error, Object.getOwnPropertyNames(error))).not.toContain('secret')
+      expect(inspect(error, { depth: 9, showHidden: true })).not.toContain('secret')
     }
     await aHold(await open(`redis://:right@127.0.0.1:${server.port}`))
     await server.kill()
@@ -159,6 +160,16 @@ describe('the server', () => {
     await command(server, 'CONFIG', 'SET', 'maxmemory', '0')
     await aHold(store)
   })
+})
+
+test('on a server that never saw our scripts, commands are carried out in their order', async () => {
+  const store = await open((await serve()).url)
+  await aHold(store)
+  const stop = new AbortController()
+  ends.push(() => stop.abort())
+  const following = store.events(undefined, stop.signal)[Symbol.asyncIterator]()
+  const id = await aHold(store)
+  expect((await following.next()).value).toMatchObject({ kind: 'hold', hold: id })
 })
 
 describe('while the server is away', () => {

@@ -267,6 +267,24 @@ describe('with a provider that lies', () => {
     expect(stage.deciders.at(-1)?.emailTrusted).toBe(trusted)
   })
 
+  test('an e-mail is not trusted for being verified under another claim', async () => {
+    const before = stage.settings
+    const [login] = before.console.login
+    const other = [{ ...login, claims: { ...login?.claims, email: ['upn', 'email'] } }] as typeof before.console.login
+    stage.settings = { ...before, console: { ...before.console, login: other } }
+    await decides(await arrive({ upn: 'boss@acme.test' }))
+    expect(stage.deciders.at(-1)).toMatchObject({ email: 'boss@acme.test', emailTrusted: false })
+    stage.settings = before
+  })
+
+  test('what was once known of a person is not forgotten by a refresh that does not say it', async () => {
+    const arrived = await arrive({ uid: '00u1' }, {}, { refresh_token: 'refresh' })
+    issuer.answers.token = () => tokens({ email: undefined, email_verified: undefined, nonce: undefined })
+    stage.pass(16 * minuteMs)
+    await decides(arrived)
+    expect(stage.deciders.at(-1)).toMatchObject({ email: 'mia@acme.test', emailTrusted: false, ids: ['mia', '00u1'] })
+  })
+
   test('every id of a person is known, whichever claim has it', async () => {
     await decides(await arrive({ uid: '00u1', oid: 'object-1' }))
     expect(stage.deciders.at(-1)).toMatchObject({ subject: 'mia', ids: ['mia', '00u1', 'object-1'] })
@@ -319,6 +337,28 @@ describe('with a provider that lies', () => {
     issuer.answers.userinfo = () => ({ sub: 'mia', groups: ['finance-leads'] })
     expect((await approve()).status).toBe(200)
   })
+})
+
+test('a refresh about nobody in particular means: sign in again', async () => {
+  const issuer = await startConsoleIssuer({ userinfo: false })
+  const login = loginOf(issuer.issuer, { clientId: 'client' })
+  const stage = await startConsole({ settings: one => ({ ...one, console: { ...one.console, login: [login] } }) })
+  const jar = browser()
+  const { url } = await jar.visit(`${stage.url}/login`, { until: issuer.issuer })
+  const asked = new URL(url).searchParams
+  const id_token = await issuer.sign({ sub: 'ben', aud: 'client', email: people.ben.email, nonce: asked.get('nonce') })
+  const granted = { access_token: 'access', refresh_token: 'refresh', token_type: 'Bearer' }
+  issuer.answers.token = () => ({ ...granted, id_token })
+  const query = new URLSearchParams({ code: 'code', state: asked.get('state') ?? '', iss: issuer.issuer })
+  await jar.visit(`${stage.url}/login/callback/idp?${query}`)
+  const id = await stage.hold()
+  const page = await jar.visit(`${stage.url}/holds/${id}`)
+  issuer.answers.token = () => granted
+  stage.pass(16 * minuteMs)
+  const withdrawn = await jar.visit(`${stage.url}/holds/${id}/revoke`, { form: hidden(page.text) })
+  expect([withdrawn.status, (await stage.read(id)).state]).toEqual([401, 'pending'])
+  await stage.close()
+  await issuer.close()
 })
 
 describe('the path to come back to', () => {

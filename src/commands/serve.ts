@@ -1,9 +1,9 @@
 // `holdpoint serve`: configuration -> parts -> listeners, and back again without losing anything.
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
 import { dirname } from 'node:path'
 import type { Command } from 'commander'
+import { adminServer } from '../admin.ts'
 import { watchSettings } from '../config/watch.ts'
 import { type Finding, loadSettings } from '../config.ts'
 import { consoleApp } from '../console/app.ts'
@@ -12,9 +12,12 @@ import { decide } from '../decide.ts'
 import { toError } from '../errors.ts'
 import { closePools } from '../forward.ts'
 import { gate } from '../gate.ts'
+import { readHold, verifiedHold } from '../hold.ts'
 import { identifier } from '../identify.ts'
 import { listenGate, listening } from '../listen.ts'
 import { type Log, makeLog } from '../log.ts'
+import { countedRecorder, countedStore, liveHolds, newMeter } from '../metrics.ts'
+import type { Hold } from '../nouns.ts'
 import type { Parts } from '../parts.ts'
 import { recorder } from '../record.ts'
 import { type KeyRing, keyRing, newKey } from '../seal.ts'
@@ -90,17 +93,23 @@ const started = async (
 ): Promise<Serving> => {
   let settings = first
   let problems: readonly Finding[] = []
-  const store = await openStore(first)
-  closers.push(() => store.close())
-  const keys = await openKeys(first)
   const clock = Date.now
-  const record = recorder({
-    log: store.log,
-    spool: first.audit.spool,
-    strict: () => settings.audit.strict,
-    clock,
-    report: log,
-  })
+  let loadedAt = clock()
+  const opened = await openStore(first)
+  closers.push(() => opened.close())
+  const keys = await openKeys(first)
+  const meter = newMeter()
+  const store = countedStore(opened, meter, async id => (await readHold(opened, keys, id))?.head.openedAt)
+  const record = countedRecorder(
+    recorder({
+      log: store.log,
+      spool: first.audit.spool,
+      strict: () => settings.audit.strict,
+      clock,
+      report: log,
+    }),
+    meter,
+  )
   closers.push(() => record.close())
   const watch = watchStore(store, log)
   const parts: Parts = {
@@ -110,6 +119,7 @@ const started = async (
     watch,
     record,
     identify: identifier({ clock }),
+    meter,
     log,
     clock,
   }
@@ -153,7 +163,12 @@ const started = async (
   settings = addressed(settings)
 
   const admin = await listening(
-    adminServer(parts, () => problems),
+    adminServer({
+      parts,
+      problems: () => problems.map(line),
+      loadedAt: () => loadedAt,
+      live: liveHolds(store, stored => namesOf(verifiedHold(keys, stored)), clock),
+    }),
     first.admin.listen,
     'admin',
   )
@@ -170,6 +185,7 @@ const started = async (
       for (const what of restartOnly(settings, addressed(next)))
         log.warn({ what }, 'this part of the configuration needs a restart to change')
       settings = addressed(next)
+      loadedAt = clock()
       problems = []
       log.info({ config: next.hash }, 'configuration loaded')
       noted(parts, { kind: 'config.loaded', config: next.hash })
@@ -196,6 +212,8 @@ const started = async (
     log[health.durability === 'epoch' ? 'warn' : 'info']({ durability: health.durability }, note)
   return { gate: settings.gate.url, console: settings.console.url, admin: admin.url, close }
 }
+
+const namesOf = (hold: Hold | undefined): string => hold?.head.rules.map(rule => rule.name).join(', ') ?? ''
 
 const noted = (parts: Parts, entry: Parameters<Parts['record']['note']>[0]): void => {
   try {
@@ -240,39 +258,6 @@ const restartOnly = (before: Settings, after: Settings): string[] =>
       ['audit.trails', before.audit.trails, after.audit.trails],
     ] as const
   ).flatMap(([what, one, other]) => (JSON.stringify(one) === JSON.stringify(other) ? [] : [what]))
-
-/** /livez and /readyz, each with its reasons; for the machine's own network only. */
-const adminServer = (parts: Parts, problems: () => readonly Finding[]): ReturnType<typeof createServer> =>
-  createServer((request, response) => {
-    const answer = (status: number, body: unknown): void => {
-      response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
-      response.end(JSON.stringify(body))
-    }
-    if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, { error: 'use GET' })
-    if (request.url === '/livez') return answer(200, { live: true })
-    if (request.url !== '/readyz') return answer(404, { error: 'there are /livez and /readyz here' })
-    void readiness(parts, problems()).then(
-      ready => answer(ready.ready ? 200 : 503, ready),
-      () => answer(503, { ready: false }),
-    )
-  })
-
-const readiness = async (
-  parts: Parts,
-  problems: readonly Finding[],
-): Promise<{ ready: boolean; [what: string]: unknown }> => {
-  const store = await parts.store
-    .health()
-    .catch(error => ({ ok: false, durability: undefined, notes: [toError(error).message] }))
-  const audit = parts.record.trouble()
-  return {
-    ready: store.ok,
-    store: { kind: parts.store.kind, ok: store.ok, durability: store.durability, notes: store.notes },
-    audit: { ok: audit === undefined, ...(audit === undefined ? {} : { reason: audit }) },
-    issuers: { trouble: parts.identify.health(parts.settings()) },
-    configuration: { hash: parts.settings().hash, problems: problems.map(line) },
-  }
-}
 
 export const registerServe = (program: Command): void => {
   program

@@ -212,10 +212,17 @@ export const signIn = (parts: {
       ) {
         throw new Error('the provider does not say any more which groups this person is in')
       }
-      return { person: personOf(login, subject, found), tokens: kept }
+      return { person: asKnown(personOf(login, subject, found), session.person), tokens: kept }
     },
   }
 }
+
+// What was once known to belong to a person still keeps them from their own calls, though it no longer qualifies them for anything.
+const asKnown = (now: Person, before: Person): Person => ({
+  ...now,
+  ids: [...new Set([...now.ids, ...before.ids])],
+  ...(now.email === undefined && before.email !== undefined ? { email: before.email, emailVerified: false } : {}),
+})
 
 // RFC 6749 §4.1.2.1: error codes are printable; anything else is not worth showing.
 const refusal = (error: unknown): string => {

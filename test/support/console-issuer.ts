@@ -18,7 +18,7 @@ export type Issuer = {
   close(): Promise<void>
 }
 
-export const startConsoleIssuer = async (): Promise<Issuer> => {
+export const startConsoleIssuer = async (options: { readonly userinfo?: false } = {}): Promise<Issuer> => {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
   const published: JWK = { ...(await exportJWK(publicKey)), kid: 'one', alg: 'ES256', use: 'sig' }
   const seen: string[] = []
@@ -37,7 +37,7 @@ export const startConsoleIssuer = async (): Promise<Issuer> => {
         issuer,
         authorization_endpoint: `${issuer}/auth`,
         token_endpoint: `${issuer}/token`,
-        userinfo_endpoint: `${issuer}/userinfo`,
+        ...(options.userinfo === false ? {} : { userinfo_endpoint: `${issuer}/userinfo` }),
         jwks_uri: `${issuer}/keys`,
         response_types_supported: ['code'],
         id_token_signing_alg_values_supported: ['ES256'],

@@ -10,6 +10,7 @@ import { decide } from '../../src/decide.ts'
 import { readHold } from '../../src/hold.ts'
 import { identifier } from '../../src/identify.ts'
 import { makeLog } from '../../src/log.ts'
+import { newMeter } from '../../src/metrics.ts'
 import type { Caller, Hold, Reviewer } from '../../src/nouns.ts'
 import type { Parts } from '../../src/parts.ts'
 import { peopleBehind } from '../../src/people.ts'
@@ -250,6 +251,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
     watch,
     record,
     identify: identifier({ clock }),
+    meter: newMeter(),
     log,
     clock,
   }
