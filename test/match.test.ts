@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: the key of a rule
 // Matching: the table, and what must hold for every rule set. A group's rules are judged in order; `expect` says outcome and rule(s),
 // or `body` where the body must be read first.
 import { readFileSync } from 'node:fs'

@@ -224,7 +224,6 @@ export const rule = strict(
   {
     name: label,
     match,
-    // biome-ignore lint/suspicious/noThenProperty: the key of a rule
     then: oneOf(['allow', 'deny', 'hold']),
     approve: approval.optional(),
     notify: notify.optional(),
