@@ -44,7 +44,11 @@ export const startUpstream = async (dir: string, port: number): Promise<Running>
   await mkdir(own)
   await writeFile(join(own, '1m'), Buffer.alloc(1024 * 1024, 'a'))
   await writeFile(join(own, '100m'), Buffer.alloc(100 * 1024 * 1024, 'a'))
-  const answer = JSON.stringify({ id: 'inv_1', status: 'open', lines: Array.from({ length: 8 }, (_, n) => ({ n, amount: 100 })) })
+  const answer = JSON.stringify({
+    id: 'inv_1',
+    status: 'open',
+    lines: Array.from({ length: 8 }, (_, n) => ({ n, amount: 100 })),
+  })
   await writeFile(
     join(own, 'nginx.conf'),
     `${nginxGlobal(own)}
@@ -133,7 +137,14 @@ export const startHoldpoint = async (
   const startedAt = performance.now()
   const running = await start(
     proxyCore,
-    [process.execPath, ...(options.nodeArgs ?? []), join(root, 'bin/holdpoint.js'), 'serve', '-c', join(dir, 'holdpoint.yaml')],
+    [
+      process.execPath,
+      ...(options.nodeArgs ?? []),
+      join(root, 'bin/holdpoint.js'),
+      'serve',
+      '-c',
+      join(dir, 'holdpoint.yaml'),
+    ],
     port,
     { cwd: dir, env: { HOLDPOINT_LOG: 'warn' } },
   )
@@ -146,7 +157,9 @@ export const startHoldpoint = async (
     audited() {
       const db = new DatabaseSync(join(dir, 'holdpoint.db'), { readOnly: true })
       try {
-        const { n } = db.prepare(`SELECT count(*) AS n FROM log WHERE json LIKE '%"kind":"call.allowed"%'`).get() as { n: number }
+        const { n } = db.prepare(`SELECT count(*) AS n FROM log WHERE json LIKE '%"kind":"call.allowed"%'`).get() as {
+          n: number
+        }
         return n
       } finally {
         db.close()
@@ -162,7 +175,10 @@ const haproxy = async (place: Place): Promise<Peer> => {
   const dir = join(place.dir, 'haproxy')
   await mkdir(dir)
   const pem = join(dir, 'issuer.pem')
-  await writeFile(pem, createPublicKey({ key: place.jwk, format: 'jwk' } as never).export({ type: 'spki', format: 'pem' }))
+  await writeFile(
+    pem,
+    createPublicKey({ key: place.jwk, format: 'jwk' } as never).export({ type: 'spki', format: 'pem' }),
+  )
   await writeFile(
     join(dir, 'haproxy.cfg'),
     `global
@@ -202,14 +218,19 @@ const apache = async (place: Place): Promise<Peer> => {
   const port = await place.port()
   const dir = join(place.dir, 'apache')
   await mkdir(dir)
-  const modules = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/usr/lib/httpd/modules'].find(one => existsSync(one)) ?? ''
+  const modules =
+    ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/usr/lib/httpd/modules'].find(one => existsSync(one)) ??
+    ''
   const present = new Set(readdirSync(modules))
   const load = ['mpm_event', 'authn_core', 'authz_core', 'authz_user', 'headers', 'proxy', 'proxy_http', 'auth_openidc']
     .filter(name => present.has(`mod_${name}.so`))
     .map(name => `LoadModule ${name}_module ${modules}/mod_${name}.so`)
     .join('\n')
   const pem = join(dir, 'issuer.pem')
-  await writeFile(pem, createPublicKey({ key: place.jwk, format: 'jwk' } as never).export({ type: 'spki', format: 'pem' }))
+  await writeFile(
+    pem,
+    createPublicKey({ key: place.jwk, format: 'jwk' } as never).export({ type: 'spki', format: 'pem' }),
+  )
   await writeFile(
     join(dir, 'apache.conf'),
     `${load}
@@ -267,7 +288,11 @@ http {
   return { name: 'nginx (no tokens)', port, running }
 }
 
-const nodePeer = async (place: Place, name: string, args: (port: number, target: string) => string[]): Promise<Peer> => {
+const nodePeer = async (
+  place: Place,
+  name: string,
+  args: (port: number, target: string) => string[],
+): Promise<Peer> => {
   const port = await place.port()
   const target = `http://127.0.0.1:${place.upstream}`
   const running = await start(proxyCore, [process.execPath, ...args(port, target)], port, { cwd: here })

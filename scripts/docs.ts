@@ -24,6 +24,7 @@ const remedies: Record<ErrorCode, string> = {
   own_call: 'Somebody else has to decide. There is no exception, for administrators neither.',
   cross_site: 'Open the page again and press the button there.',
   no_route: 'Check the address: no upstream is configured there.',
+  not_found: 'Read the list again: it was removed, or never there.',
   unknown_hold: 'Check the id. Holds are shown to their caller and to reviewers only.',
   method_not_allowed: '`Allow` lists the methods that are served.',
   already_delivered: 'The upstream has done it. Do not send it again before you looked.',

@@ -2,10 +2,11 @@
 // is the hold theirs to see, are they behind the call, do they qualify, is it still the call they saw, does it make enough votes.
 // Judged on one revision and moved on that revision: if anything changed in between, it is judged again.
 import { coolDownMs, denialOf } from './attend.ts'
+import { commentOf } from './comment.ts'
 import type { Desk } from './console/desk.ts'
 import { HoldpointError } from './errors.ts'
 import { endToldMs, openRequest, signVerdict, viewOf } from './hold.ts'
-import { maskText, printable } from './mask.ts'
+import { printable } from './mask.ts'
 import type { Hold, HoldView, Reviewer, Verdict } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { reviewerKeys, tally } from './people.ts'
@@ -13,9 +14,8 @@ import { aboutHold, whoReviews } from './record.ts'
 import { countedVotes, rulesNow, shortest } from './release.ts'
 import type { Rule, Settings } from './settings.ts'
 import { reading } from './show.ts'
+import { stopping } from './stop.ts'
 import type { Move } from './store/store.ts'
-
-const commentMax = 2_000
 
 export const decide = (parts: Parts): Desk => {
   const { store, keys, record } = parts
@@ -56,6 +56,14 @@ export const decide = (parts: Parts): Desk => {
     const stands = standingOf(reviewer, hold, settings)
     if (!stands.may)
       throw await refusedVerdict(reviewer, hold, verdict, new HoldpointError(stands.code, stands.detail, where))
+    const frozen = parts.freezes.ofPerson(reviewerKeys(reviewer, settings))
+    if (frozen !== undefined)
+      throw await refusedVerdict(
+        reviewer,
+        hold,
+        verdict,
+        new HoldpointError('frozen', `An operator stopped you: ${frozen.reason}`, where),
+      )
     if (hold.state !== 'pending')
       throw await refusedVerdict(
         reviewer,
@@ -215,19 +223,6 @@ export const decide = (parts: Parts): Desk => {
     dueAt: null,
   })
 
-  const commentOf = (comment: string | undefined): string | undefined => {
-    if (comment === undefined || comment.trim() === '') return undefined
-    if (comment.length > commentMax) throw new HoldpointError('malformed', `comment: at most ${commentMax} characters.`)
-    const print = keys.fingerprints('comment', 'mask')[0] ?? ''
-    return printable(
-      maskText(comment.trim(), value =>
-        Buffer.from(keys.fingerprints(value, `comment ${print}`)[0] ?? '', 'base64url')
-          .toString('hex')
-          .slice(0, 8),
-      ),
-    )
-  }
-
   /** Moves a hold outside a verdict, by whoever `may`; judged again when it changed. */
   const direct = async (
     reviewer: Reviewer,
@@ -254,7 +249,7 @@ export const decide = (parts: Parts): Desk => {
     },
 
     async decide(reviewer, id, verdict, word) {
-      const comment = commentOf(word.comment)
+      const comment = commentOf(keys, word.comment)
       for (;;) {
         const { hold, settings } = await seen(reviewer, id)
         if ((await judged(reviewer, hold, settings, verdict, comment, word.view)) === 'done') {
@@ -264,7 +259,7 @@ export const decide = (parts: Parts): Desk => {
     },
 
     revoke(reviewer, id, word) {
-      const comment = commentOf(word.comment)
+      const comment = commentOf(keys, word.comment)
       return direct(reviewer, id, (hold, settings) => {
         const you = youOf(reviewer, hold, settings)
         const own = isBehind(reviewer, hold, settings)
@@ -303,7 +298,7 @@ export const decide = (parts: Parts): Desk => {
     },
 
     resolve(reviewer, id, word) {
-      const comment = commentOf(word.comment)
+      const comment = commentOf(keys, word.comment)
       if (comment === undefined)
         return Promise.reject(new HoldpointError('malformed', 'comment: say what you found at the upstream.'))
       return direct(reviewer, id, (hold, settings) => {
@@ -341,6 +336,8 @@ export const decide = (parts: Parts): Desk => {
     list: read.list,
     audit: read.audit,
     rules: read.rules,
+
+    ...stopping(parts),
 
     async note(entry) {
       record.note(entry)

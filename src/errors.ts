@@ -20,6 +20,7 @@ export const errors = {
   own_call: { status: 403, title: 'You are behind this call, so you cannot decide it', retryable: false },
   cross_site: { status: 403, title: 'The request does not come from this console', retryable: false },
   no_route: { status: 404, title: 'No upstream serves this address', retryable: false },
+  not_found: { status: 404, title: 'There is no such record', retryable: false },
   unknown_hold: { status: 404, title: 'There is no such hold', retryable: false },
   method_not_allowed: { status: 405, title: 'This method is not served', retryable: false },
   already_delivered: { status: 409, title: 'This call was already delivered', retryable: false },

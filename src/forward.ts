@@ -1,10 +1,11 @@
 // Sends a call to its upstream and streams the answer into a sink: fresh head lines, the target and the body exactly as given, no
 // redirects, no retries, no environment proxies, HTTP/1.1 only. The result says what is known of what was sent, nothing more.
-import { Readable } from 'node:stream'
+import { type Duplex, Readable } from 'node:stream'
 import { Client, type Dispatcher, Pool } from 'undici'
 import { answerHeaders } from './headers.ts'
-import type { Header } from './nouns.ts'
+import type { Call, Header } from './nouns.ts'
 import type { Upstream } from './settings.ts'
+import { switched } from './websocket.ts'
 
 export { rebuilt } from './headers.ts'
 export { type MemoryAnswer, toMemory, toResponse } from './sinks.ts'
@@ -23,6 +24,8 @@ export type Sending = {
   readonly contentLength: number | undefined
   /** A connection of its own, closed afterwards. */
   readonly fresh: boolean
+  /** Asks for a tunnel. Anything but a verified 101 is an answer like any other. */
+  readonly upgrade?: NonNullable<Call['upgrade']>
   readonly signal?: AbortSignal
 }
 
@@ -41,6 +44,8 @@ export type Sink = {
 export type Sent =
   /** `complete: false`: the answer's body broke off. */
   | { readonly state: 'answered'; readonly status: number; readonly complete: boolean }
+  /** The upstream switched: `socket` is the tunnel, and whoever takes it ends it. */
+  | { readonly state: 'upgraded'; readonly headers: readonly Header[]; readonly socket: Duplex }
   /** Surely nothing was sent: there was no connection. */
   | { readonly state: 'unreachable'; readonly cause: unknown }
   /** Something may have been sent, and no answer came. */
@@ -49,7 +54,7 @@ export type Sent =
 /** Sends, and resolves when the answer has ended or cannot come any more. Never rejects. */
 export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
   new Promise(resolve => {
-    const { upstream, method, target, fresh, signal } = sending
+    const { upstream, method, target, fresh, upgrade, signal } = sending
     const { dispatcher, base } = connections(upstream, fresh)
     const body = bodyOf(sending)
     let controller: Dispatcher.DispatchController | undefined
@@ -90,19 +95,29 @@ export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
         body: body.content as Readable | Uint8Array | null,
         headersTimeout: upstream.timeouts.headersMs,
         bodyTimeout: upstream.timeouts.idleMs,
-        ...(fresh ? { reset: true } : {}),
+        ...(upgrade !== undefined ? { upgrade } : fresh ? { reset: true } : {}),
       },
       {
         onRequestStart(started) {
-          if (settled) return started.abort(new Error('called off'))
+          // Over HTTP/2 an upstream may ask for the same request once more: it gets it once.
+          if (settled || controller !== undefined) return started.abort(new Error('called off'))
           controller = started
         },
         onResponseStart(started, code, _, statusText = '') {
           const headers = lines(started.rawHeaders)
+          if (code === 101) return started.abort(new Error('the upstream switched to no protocol that was asked for'))
           if (code < 200) return sink.informational?.(code, answerHeaders(headers, code))
           status = code
           sink.head(code, answerHeaders(headers, code), statusText)
           sink.onDrain(() => started.resume())
+        },
+        onRequestUpgrade(started, _, __, socket) {
+          socket.on('error', () => {})
+          const headers = lines(started.rawHeaders)
+          if (!settled && switched(headers, sending.headers))
+            return settle({ state: 'upgraded', headers: answerHeaders(headers, 101), socket })
+          socket.destroy()
+          fail(new Error('the upstream switched protocols without proving that it knows WebSocket'))
         },
         onResponseData(started, chunk) {
           if (!sink.data(chunk)) started.pause()

@@ -2,8 +2,9 @@
 // Everything that ends a call badly is thrown and becomes an answer in one place (`refuse`); what is not known forwards nothing.
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { answerError, answerJson } from './answer.ts'
+import { answerError, answerJson, write } from './answer.ts'
 import { parseBody, readWhole } from './body.ts'
+import type { Credential } from './credentials/credential.ts'
 import { credential } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, rebuilt, type Sending, type Sink, toResponse } from './forward.ts'
@@ -56,6 +57,14 @@ export const gate = (parts: Parts): Gate => {
   const underWay = new Set<Promise<void>>()
   const holds = holding(parts, draining.signal)
 
+  // Made once for each upstream of a snapshot; what it says is asked for anew with every call.
+  const credentials = new WeakMap<Upstream, Credential>()
+  const credentialOf = (upstream: Upstream): Credential => {
+    const known = credentials.get(upstream) ?? credential(upstream.credential)
+    credentials.set(upstream, known)
+    return known
+  }
+
   // Connections on which something was not understood: whatever follows it there may be part of it, so it is not answered any more.
   const misread = new WeakSet<IncomingMessage['socket']>()
 
@@ -74,6 +83,8 @@ export const gate = (parts: Parts): Gate => {
 
   const follow = async (way: Way): Promise<void> => {
     const { received, routed, readings } = admit(way)
+    // RFC 9110 §9.3.7: about the server itself; it says nothing and asks nobody.
+    if (received.target === '*') return write(way.response, 204, [], '')
     if (received.path === '/.well-known/oauth-protected-resource') return metadata(way, received)
     const { caller, source } = await parts.identify(received, routed?.upstream, way.settings)
     way.caller = caller
@@ -105,7 +116,11 @@ export const gate = (parts: Parts): Gate => {
     const { call, caller, settings } = way
     const { upstream } = routed
     const paths = [...new Set(readings.map(path => within(path, routed.cut)))]
-    const ask = (body: Body): Judged => judge(settings, { call, paths, upstream, caller, body, at: parts.clock() })
+    // Rules see what the upstream will see: no header that is dropped on the way can be made to fit one.
+    const headers = endToEnd(call)
+    const seen: Call = { ...call, headers }
+    const ask = (body: Body): Judged =>
+      judge(settings, { call: seen, paths, upstream, caller, body, at: parts.clock() })
     const limit = Math.max(upstream.limits.held, upstream.limits.inspect)
 
     let judged = ask(call.contentLength === 0 ? { kind: 'none' } : { kind: 'unread' })
@@ -131,12 +146,12 @@ export const gate = (parts: Parts): Gate => {
     if (action !== undefined) way.action = { name: action.name, resource: action.resource, access: action.access }
     if (rule !== undefined) way.rule = rule
 
-    const headers = endToEnd(call)
     if (outcome === 'deny') {
       throw rule === undefined
         ? new HoldpointError('no_rule', `No rule covers ${call.method} ${paths[0]} of ${upstream.name} for you.`)
         : new HoldpointError('denied_by_rule', `The rule "${rule.name}" denies this call.`, { rule: rule.name })
     }
+    parts.freezes.refuse({ caller, upstream: upstream.name, people: () => peopleBehind(caller, settings).keys })
     if (outcome === 'allow') return allowed(way, routed, headers, read)
     const bytes = read?.bytes ?? Buffer.alloc(0)
     return holds.hold(
@@ -186,12 +201,15 @@ export const gate = (parts: Parts): Gate => {
   ): Promise<void> => {
     const { call, settings, request, response } = way
     const { upstream } = routed
-    const entry = await parts.record.allowed({ ...aboutCall(way), kind: 'call.allowed' })
+    const entry = await parts.record.allowed(aboutCall(way, 'call.allowed'))
     way.recorded = true
     const gone = new AbortController()
-    response.once('close', () => gone.abort())
+    // Every answer ends in 'close'; only one that was not written to its end means that the caller went away.
+    response.once('close', () => {
+      if (!response.writableFinished) gone.abort()
+    })
     try {
-      const added = [...rebuilt(call, settings.gate), ...(await credential(upstream.credential).headers())]
+      const added = [...rebuilt(call, settings.gate), ...(await credentialOf(upstream).headers())]
       const replaced = new Set(added.map(([name]) => name.toLowerCase()))
       if (way.continues && read === undefined && call.contentLength !== 0) response.writeContinue()
       parts.meter.allowed(upstream.name, performance.now() - way.startedAt)
@@ -239,11 +257,8 @@ export const gate = (parts: Parts): Gate => {
     if (way.caller === undefined) parts.record.count(request.socket.remoteAddress ?? '', error.code)
     else if (!way.recorded) {
       try {
-        parts.record.note({
-          ...aboutCall(way as Known),
-          kind: error.code === 'no_rule' || error.code === 'denied_by_rule' ? 'call.denied' : 'call.refused',
-          code: error.code,
-        })
+        const denied = error.code === 'no_rule' || error.code === 'denied_by_rule'
+        parts.record.note({ ...aboutCall(way as Known, denied ? 'call.denied' : 'call.refused'), code: error.code })
       } catch (unwritable) {
         parts.log.error({ err: toError(unwritable), code: error.code }, 'a refusal could not be recorded')
       }
@@ -331,23 +346,27 @@ const needsLength = (method: string, length: number): boolean =>
 const ruleOf = (judged: Judged): { rule?: string } =>
   judged.judgement.rule === undefined ? {} : { rule: judged.judgement.rule.name }
 
-const aboutCall = (way: Known): Omit<Entry, 'kind'> => ({
-  call: way.call.id,
-  caller: whoCalls(way.caller),
-  method: way.call.method,
-  address: way.call.address,
-  config: way.settings.hash,
-  ...(way.upstream === undefined ? {} : { upstream: way.upstream.name }),
-  ...(way.action === undefined ? {} : { action: way.action }),
-  ...(way.rule === undefined
-    ? {}
-    : {
-        rule: way.rule.name,
-        ruleHash: way.rule.hash,
-        ...(way.rule.controls.length > 0 ? { controls: way.rule.controls } : {}),
-      }),
-  ...(traceOf(way.call) === undefined ? {} : { trace: traceOf(way.call) ?? '' }),
-})
+// Every call has an entry, so this one is grown in place instead of being spread together.
+const aboutCall = ({ call, caller, settings, upstream, action, rule }: Known, kind: Entry['kind']): Entry => {
+  const entry: { -readonly [K in keyof Entry]: Entry[K] } = {
+    kind,
+    call: call.id,
+    caller: whoCalls(caller),
+    method: call.method,
+    address: call.address,
+    config: settings.hash,
+  }
+  if (upstream !== undefined) entry.upstream = upstream.name
+  if (action !== undefined) entry.action = action
+  if (rule !== undefined) {
+    entry.rule = rule.name
+    entry.ruleHash = rule.hash
+    if (rule.controls.length > 0) entry.controls = rule.controls
+  }
+  const trace = traceOf(call)
+  if (trace !== undefined) entry.trace = trace
+  return entry
+}
 
 const noted = (sink: Sink, seen: (status: number) => void): Sink => ({
   ...sink,

@@ -32,6 +32,9 @@ export const parseStrict = (bytes: Uint8Array): Parsed => {
   }
 }
 
+/** A name as the laxest decoder compares it: `ſ` is an s there, and `K` (kelvin) a k. */
+export const foldName = (name: string): string => name.toUpperCase().toLowerCase()
+
 type Position = { at: number }
 
 const skip = (text: string, position: Position): void => {
@@ -82,7 +85,7 @@ const readObject = (text: string, position: Position, depth: number): Json => {
   for (;;) {
     if (text.charCodeAt(position.at) !== 0x22) throw invalid()
     const name = readString(text, position)
-    const folded = name.toLowerCase()
+    const folded = foldName(name)
     if (seen.has(folded)) throw new Unknown('a name is given twice, or in two cases, in one object')
     seen.add(folded)
     skip(text, position)

@@ -135,6 +135,8 @@ export type HoldHead = {
   /** Bytes of the held body. */
   readonly size: number
   readonly onDisconnect: 'keep' | 'cancel'
+  /** Set when the call asks for a tunnel. */
+  readonly upgrade?: NonNullable<Call['upgrade']>
   /** Trace id of the opening call (W3C), for the audit. */
   readonly trace?: string
 }
@@ -182,6 +184,8 @@ export type Hold = {
 /** Small facts that change while a hold lives. All but `earlier` are written by moves. */
 export type HoldFacts = {
   readonly async?: true
+  /** Its tunnel is open: revoking closes it. */
+  readonly tunnel?: true
   /** When the newest token that the caller showed runs out. */
   readonly tokenUntilAt?: number
   readonly approvedAt?: number
@@ -251,6 +255,22 @@ export type Entry = {
   readonly address?: string
   readonly count?: number
   readonly bytes?: number
+  /** Of a tunnel: bytes from the caller to the upstream, and back. */
+  readonly bytesUp?: number
+  readonly bytesDown?: number
+}
+
+/** What an operator stopped, and why. `value` says which caller, person or upstream; it is absent for `all`. */
+export type Freeze = {
+  readonly id: string
+  readonly what: 'caller' | 'person' | 'upstream' | 'all'
+  readonly value?: string
+  /** Every key of the person when the freeze was made. */
+  readonly keys?: readonly string[]
+  readonly reason: string
+  readonly by: { readonly login: string; readonly subject: string; readonly name: string }
+  readonly madeAt: number
+  readonly untilAt?: number
 }
 
 /** What reviewers see of a held call: masked, made once from the held bytes when the hold opens, sealed with it. */
@@ -330,6 +350,8 @@ export type HoldView = {
   readonly approved_until?: string
   readonly closed_at?: string
   readonly comment_required: boolean
+  /** Why an operator stopped calls like this: it may be decided, but it is not sent. */
+  readonly frozen?: string
   readonly delivery?: {
     readonly state: 'delivered' | 'failed' | 'unknown'
     readonly status?: number

@@ -1,4 +1,5 @@
 // What the three ways share: the parts of a running Holdpoint, made once by serve.ts. Types only.
+import type { Freezes } from './freezes.ts'
 import type { Identify } from './identify.ts'
 import type { Log } from './log.ts'
 import type { Meter } from './metrics.ts'
@@ -15,6 +16,7 @@ export type Parts = {
   readonly keys: KeyRing
   readonly watch: Watch
   readonly record: Recorder
+  readonly freezes: Freezes
   readonly identify: Identify
   readonly meter: Meter
   readonly log: Log

@@ -1,18 +1,27 @@
 // One notion of *person* for both doors: who is behind a call, and whether a reviewer's verdict on it may count.
 // To exclude we are generous (any shared key), to qualify we are strict (a qualified group, or an e-mail its own login vouches for).
 // Pure functions over configuration and verified identities; nothing here has an exception for anybody.
+import { domainToASCII } from 'node:url'
 import type { ErrorCode } from './errors.ts'
-import type { Behind, Caller, Reviewer } from './nouns.ts'
+import type { Behind, Caller, Json, Reviewer } from './nouns.ts'
 import type { Approve, Rule, Settings } from './settings.ts'
 
-/** An e-mail address as it is compared for exclusion: NFKC, lower case, without a `+tag`. Undefined if it is none. */
+/**
+ * An e-mail address as it is compared for exclusion: NFKC, lower case, without invisible characters, a `+tag`, or a final dot,
+ * and the domain in its ASCII form. Undefined if it is none.
+ */
 export const foldEmail = (address: string): string | undefined => {
-  const text = address.normalize('NFKC').trim().toLowerCase()
+  const text = address
+    .normalize('NFKC')
+    .replace(/[\p{Cf}\s]/gu, '')
+    .toLowerCase()
+    .replace(/\.+$/, '')
   const at = text.lastIndexOf('@')
   if (at < 1 || at === text.length - 1) return undefined
   const local = text.slice(0, at)
   const plus = local.indexOf('+')
-  return `${plus > 0 ? local.slice(0, plus) : local}${text.slice(at)}`
+  const domain = text.slice(at + 1)
+  return `${plus > 0 ? local.slice(0, plus) : local}@${domainToASCII(domain) || domain}`
 }
 
 const account = (place: string, id: string): string => `account:${place}:${id}`
@@ -66,65 +75,116 @@ const placesOf = (settings: Settings, issuer: string): string[] => {
   return [issuer, ...(directory === undefined ? [] : [directory]), `iss:${entry.issuer}`]
 }
 
+type Claims = { readonly [name: string]: Json }
+
+/** Every text of these claims, be it one value or a list. */
+const texts = (claims: Claims, names: Iterable<string>): string[] =>
+  [...new Set(names)].flatMap(name => {
+    const value = Object.hasOwn(claims, name) ? claims[name] : undefined
+    return (Array.isArray(value) ? value : [value]).filter(one => typeof one === 'string')
+  })
+
+/** The tokens of a text that may name a person: addresses and ids, whatever stands around them. */
+const named = (text: string): string[] => [
+  text,
+  ...text.split(/[\s,;<>"'()]+/).flatMap(part => (part === '' ? [] : [part, part.replace(/^mailto:/i, '')])),
+]
+
 /**
  * The people behind a caller: itself if human, its owner, everybody in its `act` chain, and every account linked to those.
- * `known` is false for an agent or workload behind which no human is known.
+ * `known` is false for an agent or workload behind which no human is known: an owner counts as known only if a reviewer could be
+ * recognised as that person.
  */
 export const peopleBehind = (caller: Caller, settings: Settings): Behind => {
+  const issuer = settings.issuers.find(one => one.name === caller.issuer)
+  const claimed = issuer?.claims
   const keys = new Set<string>()
   const labels = new Set<string>()
   let known = caller.kind === 'human'
 
-  const add = (issuer: string, ids: readonly (string | undefined)[], email: string | undefined): void => {
+  const add = (
+    places: readonly string[],
+    ids: readonly (string | undefined)[],
+    emails: readonly (string | undefined)[],
+  ): void => {
     for (const id of ids) {
       if (id === undefined) continue
-      for (const place of placesOf(settings, issuer)) keys.add(account(place, id))
+      for (const place of places) keys.add(account(place, id))
       withEmail(keys, id)
     }
-    withEmail(keys, email)
+    for (const email of emails) withEmail(keys, email)
   }
+  const places = placesOf(settings, caller.issuer)
+  const idNames = ['sub', ...(claimed?.subject ?? []), ...(claimed?.person ?? [])]
+  const emailNames = ['email', ...(claimed?.email ?? [])]
 
-  add(caller.issuer, [caller.subject, caller.person], caller.email)
+  add(
+    places,
+    [caller.subject, caller.person, ...texts(caller.claims, idNames)],
+    [caller.email, ...texts(caller.claims, emailNames)],
+  )
   if (caller.kind === 'human') labels.add(caller.email ?? caller.name ?? caller.subject)
-  for (const actor of caller.actors) add(actor.issuer, [actor.subject, actor.client], actor.email)
+
+  // Everybody in the act chain, by whatever the chain says of them; an actor may be of another issuer than the token.
+  const owners = [...(caller.owner === undefined ? [] : [caller.owner])]
+  for (const actor of caller.actors) add(placesOf(settings, actor.issuer), [actor.subject, actor.client], [actor.email])
+  for (let act = caller.claims.act; isObject(act); act = act.act) {
+    const theirs = [...places, ...(typeof act.iss === 'string' ? [`iss:${act.iss}`] : [])]
+    add(theirs, texts(act, [...idNames, ...(claimed?.client ?? [])]), texts(act, emailNames))
+    owners.push(...texts(act, claimed?.owner ?? []))
+  }
   // With an act chain the token's subject is who it acts for: a person, where anything says so.
   if (caller.actors.length > 0 && (caller.email !== undefined || caller.person !== undefined)) {
     known = true
     labels.add(caller.email ?? caller.name ?? caller.subject)
   }
 
-  if (caller.owner !== undefined) {
-    known = true
-    labels.add(caller.owner)
-    const colon = caller.owner.indexOf(':')
-    if (colon > 0) keys.add(account(caller.owner.slice(0, colon), caller.owner.slice(colon + 1)))
-    add(caller.issuer, [caller.owner], undefined)
+  for (const owner of owners) {
+    labels.add(owner)
+    for (const token of named(owner)) {
+      const colon = token.indexOf(':')
+      if (colon > 0) add([token.slice(0, colon)], [token.slice(colon + 1)], [])
+      add(places, [token], [])
+      known ||= recognisable(token, places, settings)
+    }
+    for (const person of settings.people) {
+      if (person.name.toLowerCase() === owner.trim().toLowerCase())
+        for (const key of accountKeys(person.accounts)) keys.add(key)
+    }
   }
 
   const itself = new Set<string>()
-  for (const id of [
-    caller.subject,
-    caller.person,
-    caller.client,
-    ...caller.actors.flatMap(actor => [actor.subject, actor.client]),
-  ]) {
-    if (id !== undefined) for (const place of placesOf(settings, caller.issuer)) itself.add(account(place, id))
+  for (const id of [caller.client, ...caller.actors.flatMap(actor => [actor.subject, actor.client])]) {
+    if (id !== undefined) for (const place of places) itself.add(account(place, id))
   }
-  for (const person of settings.people) {
-    if (!meets(accountKeys(person.owns), itself)) continue
-    known = true
-    labels.add(person.name)
-    for (const key of accountKeys(person.accounts)) keys.add(key)
-  }
-
-  linked(keys, settings.people)
-  // The act chain may name a person whom only configuration knows as one.
-  for (const person of settings.people) {
-    if (!meets(accountKeys(person.accounts), keys)) continue
-    known = true
-    labels.add(person.name)
+  // Whoever owns anything in the chain of ownership is behind the call as well.
+  for (let grown = true; grown; ) {
+    grown = false
+    linked(keys, settings.people)
+    for (const person of settings.people) {
+      const owns = accountKeys(person.owns)
+      const theirs = accountKeys(person.accounts)
+      if (!meets(owns, itself) && !meets(owns, keys) && !meets(theirs, keys)) continue
+      known = true
+      labels.add(person.name)
+      for (const key of theirs) {
+        grown ||= !keys.has(key)
+        keys.add(key)
+      }
+    }
   }
   return { keys: [...keys].sort(), labels: [...labels], known }
+}
+
+const isObject = (value: Json | undefined): value is Claims =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Could a reviewer be recognised by this id? By an address, or by an id at a place where people sign in. */
+const recognisable = (token: string, places: readonly string[], settings: Settings): boolean => {
+  if (foldEmail(token) !== undefined) return true
+  const { login } = settings.console
+  if (login.some(one => token.startsWith(`${one.name}:`))) return true
+  return token !== '' && login.some(one => places.includes(one.name) || places.includes(`iss:${one.issuer}`))
 }
 
 /** Every key of a reviewer: all ids at their login, their e-mail whether verified or not, and linked accounts. */
@@ -136,6 +196,23 @@ export const reviewerKeys = (reviewer: Reviewer, settings: Settings): readonly s
   }
   withEmail(keys, reviewer.email)
   return [...linked(keys, settings.people)].sort()
+}
+
+/**
+ * Every key of the person that somebody names: an entry of `people`, an e-mail address, or an account (`login or issuer:id`).
+ * Undefined if it is none of these.
+ */
+export const namedPerson = (name: string, settings: Settings): readonly string[] | undefined => {
+  const keys = new Set<string>()
+  const entry = settings.people.find(person => person.name === name)
+  if (entry !== undefined) for (const key of accountKeys(entry.accounts)) keys.add(key)
+  const colon = name.indexOf(':')
+  const place = name.slice(0, Math.max(0, colon))
+  if ([...settings.issuers, ...settings.console.login].some(one => one.name === place)) {
+    for (const at of placesOf(settings, place)) keys.add(account(at, name.slice(colon + 1)))
+    withEmail(keys, name.slice(colon + 1))
+  } else withEmail(keys, name)
+  return keys.size === 0 ? undefined : [...linked(keys, settings.people)].sort()
 }
 
 /** Do two key sets belong to one person? */
@@ -153,12 +230,22 @@ export const inGroups = (reviewer: Reviewer, groups: readonly string[], settings
 
 /** May this reviewer vote under this entry of a rule's `approve`? Strict: groups as their login says them, e-mail only if vouched for. */
 export const qualifies = (reviewer: Reviewer, approve: Approve, settings: Settings): boolean => {
+  const login = settings.console.login.find(one => one.name === reviewer.login)
+  if (login === undefined) return false
   if (inGroups(reviewer, approve.groups, settings)) return true
+  const email = reviewer.emailTrusted ? vouched(reviewer.email, login.emailDomains) : undefined
   return approve.people.some(person =>
     person.includes('@') && !person.startsWith(`${reviewer.login}:`)
-      ? reviewer.emailTrusted && reviewer.email?.toLowerCase() === person.toLowerCase()
+      ? email !== undefined && email === person.toLowerCase()
       : [reviewer.subject, ...reviewer.ids].some(id => person === `${reviewer.login}:${id}`),
   )
+}
+
+/** An address of a domain that the login vouches for now; only plain ASCII, so that none looks like another. */
+const vouched = (email: string | undefined, domains: readonly string[]): string | undefined => {
+  if (email === undefined || !/^[\x21-\x7e]+$/.test(email)) return undefined
+  const lower = email.toLowerCase()
+  return domains.some(domain => lower.endsWith(`@${domain.toLowerCase()}`)) ? lower : undefined
 }
 
 export type Standing =
@@ -212,15 +299,15 @@ export const tally = (
   votes: readonly Vote[],
   settings: Settings,
 ): { readonly have: number; readonly needed: number } => {
-  const persons: Vote[] = []
-  for (const vote of votes) if (!persons.some(one => samePerson(one.keys, vote.keys))) persons.push(vote)
+  const persons = personsOf(votes)
   // One seat per vote that is needed; a maximum matching of persons to seats (augmenting paths).
   const seats = rule.approve.flatMap(approve => Array.from({ length: approve.votes }, () => approve))
   const taken = new Map<number, number>()
   const seat = (person: number, tried: Set<number>): boolean => {
     for (const [index, approve] of seats.entries()) {
       const vote = persons[person]
-      if (vote === undefined || tried.has(index) || !qualifies(vote.reviewer, approve, settings)) continue
+      if (vote === undefined || tried.has(index) || !vote.some(one => qualifies(one.reviewer, approve, settings)))
+        continue
       tried.add(index)
       const holder = taken.get(index)
       if (holder === undefined || seat(holder, tried)) {
@@ -232,4 +319,14 @@ export const tally = (
   }
   const have = persons.filter((_, index) => seat(index, new Set())).length
   return { have, needed: seats.length }
+}
+
+/** The votes of each person together, whichever account they came from: accounts that share a key with one are that one's. */
+const personsOf = (votes: readonly Vote[]): readonly (readonly Vote[])[] => {
+  let persons: Vote[][] = []
+  for (const vote of votes) {
+    const same = persons.filter(person => person.some(one => samePerson(one.keys, vote.keys)))
+    persons = [...persons.filter(person => !same.includes(person)), [vote, ...same.flat()]]
+  }
+  return persons
 }

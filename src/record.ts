@@ -19,7 +19,10 @@ const spoolMaxBytes = 256 * 1024 * 1024
 export type Recorder = {
   /** The text of an entry for a move or an opening. */
   entry(entry: Entry): string
-  /** Records a call that is allowed. With `audit.strict` it resolves only once the entry is written. @throws audit_unavailable */
+  /**
+   * Records a call that is allowed; the entry is the recorder's from then on. With `audit.strict` it resolves only once it is written.
+   * @throws audit_unavailable
+   */
   allowed(entry: Entry): Promise<Allowed>
   /** Records anything else that has no hold. @throws audit_unavailable */
   note(entry: Entry): void
@@ -59,8 +62,10 @@ export const recorder = (options: {
   const counts = new Map<string, { address: string; code: string; count: number }>()
 
   // `number` counts what waits in memory on its way, so that an entry lost with this process shows as a gap.
+  // Every call comes by here: what is the same for all is put behind the entry's own text.
+  const after = JSON.stringify(origin).slice(1, -1)
   const text = ({ entry, at, number: n }: Waiting): string =>
-    JSON.stringify({ ...entry, ...origin, number: n, recordedAt: at })
+    `${JSON.stringify(entry).slice(0, -1)},${after},"number":${n},"recordedAt":"${at}"}`
 
   const schedule = (afterMs: number): void => {
     if (timer !== undefined || closed) return
@@ -101,6 +106,16 @@ export const recorder = (options: {
     return writing
   }
 
+  let lastMs = Number.NaN
+  let lastIso = ''
+  const isoOf = (ms: number): string => {
+    if (ms !== lastMs) {
+      lastMs = ms
+      lastIso = new Date(ms).toISOString()
+    }
+    return lastIso
+  }
+
   const push = (entry: Entry): Waiting => {
     if (waiting.length >= waitingMax || (why !== undefined && !spool?.hasRoom())) {
       throw new HoldpointError(
@@ -112,7 +127,7 @@ export const recorder = (options: {
         },
       )
     }
-    const item = { entry, at: new Date(options.clock()).toISOString(), number: ++number, taken: false, written: false }
+    const item = { entry, at: isoOf(options.clock()), number: ++number, taken: false, written: false }
     waiting.push(item)
     if (waiting.length >= groupSize) void flush()
     else schedule(flushMs)
@@ -140,8 +155,8 @@ export const recorder = (options: {
         await flush()
         if (!item.written) throw new HoldpointError('audit_unavailable', undefined, { retryAfterS: 1, cause: why })
       }
-      const finish = (more: Partial<Entry>): void => {
-        if (!item.taken) item.entry = { ...item.entry, ...more }
+      const finish = (more: Pick<Entry, 'status'> | Pick<Entry, 'code'>): void => {
+        if (!item.taken) Object.assign(item.entry, more)
         else {
           try {
             push({ kind: 'call.answered', ...(entry.call === undefined ? {} : { call: entry.call }), ...more })

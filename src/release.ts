@@ -5,6 +5,7 @@ import { parseBody } from './body.ts'
 import { credential } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, type MemoryAnswer, rebuilt, type Sending, type Sink, toMemory } from './forward.ts'
+import type { Stoppable } from './freezes.ts'
 import { openRequest, readHold, sealAnswer, viewOf } from './hold.ts'
 import { judge } from './judge.ts'
 import type { Entry, Header, HeldCall, Hold } from './nouns.ts'
@@ -35,7 +36,7 @@ export type Released =
 /**
  * Releases an approved hold and sends its call.
  * @param tokenUntilAt when the newest valid token that its caller showed runs out
- * @throws approval_void, upstream_unreachable (nothing was sent), upstream_timeout or delivery_unknown (something was), store_unavailable
+ * @throws approval_void, upstream_unreachable (nothing was sent), upstream_timeout or delivery_unknown (something was), frozen, store_unavailable
  */
 export const release = async (parts: Parts, hold: Hold, taker: Taker, tokenUntilAt: number): Promise<Released> => {
   const settings = parts.settings()
@@ -45,6 +46,8 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker, tokenUntil
   const held = await openRequest(store, keys, id)
   if (held === undefined) return { word: 'moved' }
 
+  await parts.freezes.read()
+  parts.freezes.refuse(stoppable(hold, settings), id)
   const ready = readiness(hold, held, settings, tokenUntilAt, taker.kind === 'store' ? settings.tokenGraceMs : 60_000)
   if ('void' in ready) {
     await store.holds.move({
@@ -128,11 +131,11 @@ export const rulesNow = (
     return { void: `The upstream ${head.upstream} is configured differently now.` }
   const bytes = Buffer.from(held.body, 'base64')
   const { judgement } = judge(settings, {
-    call: held.call,
+    call: { ...held.call, headers: held.headers },
     paths: held.paths,
     upstream,
     caller: head.caller,
-    body: parseBody(held.call.headers, bytes, upstream.limits.inspect),
+    body: parseBody(held.headers, bytes, upstream.limits.inspect),
     at: hold.now,
   })
   const same =
@@ -153,6 +156,17 @@ export const countedVotes = (hold: Hold, settings: Settings): readonly Vote[] =>
     }))
     .filter(vote => vote.reviewer.interactive && !samePerson(vote.keys, [...behind]))
 }
+
+/** What a freeze may say of a held call. Whoever approved it is concerned as well as whoever is behind it. */
+export const stoppable = (hold: Hold, settings: Settings): Stoppable => ({
+  caller: hold.head.caller,
+  upstream: hold.head.upstream,
+  people: () => [
+    ...hold.head.behind.keys,
+    ...peopleBehind(hold.head.caller, settings).keys,
+    ...hold.verdicts.flatMap(verdict => [...verdict.keys, ...reviewerKeys(verdict.reviewer, settings)]),
+  ],
+})
 
 const readiness = (
   hold: Hold,

@@ -11,8 +11,12 @@ export type Settings = {
     readonly listen: Listen
     /** What callers use, without a trailing slash. */
     readonly url: string
+    /** Undefined: plain HTTP. */
+    readonly tls: ListenTls | undefined
     readonly trustedProxies: readonly string[]
     readonly limits: Limits
+    /** EC P-256 private keys, PEM: the first one signs assertions, all of them are published. Undefined: made and kept in the store. */
+    readonly assertionKey: string | undefined
   }
   readonly console: ConsoleSettings
   readonly admin: { readonly listen: Listen }
@@ -34,6 +38,14 @@ export type Settings = {
 
 export type Listen = { readonly host: string; readonly port: number }
 
+/** PEM texts. `clientCa` asks clients for a certificate; one that is shown must be good, `required` wants one of everybody. */
+export type ListenTls = {
+  readonly cert: string
+  readonly key: string
+  readonly clientCa: string | undefined
+  readonly clientCert: 'optional' | 'required'
+}
+
 export type Limits = {
   readonly header: number
   readonly inspect: number
@@ -42,10 +54,16 @@ export type Limits = {
   readonly answer: number
   readonly holdsPerCaller: number
   readonly holds: number
+  /** Of one caller at one replica; 0: no limit. */
+  readonly callsPerSecond: number
+  readonly connections: number
+  /** Trusted proxies are not counted. */
+  readonly connectionsPerAddress: number
 }
 
 export type ConsoleSettings = {
   readonly listen: Listen
+  readonly tls: ListenTls | undefined
   readonly url: string
   readonly audience: string | undefined
   readonly login: readonly Login[]
@@ -113,7 +131,18 @@ export type Upstream = {
   readonly credential: CredentialSettings | undefined
   /** A header (lower case) in which callers carry their token, instead of Authorization. */
   readonly tokenHeader: string | undefined
-  readonly timeouts: { readonly connectMs: number; readonly headersMs: number; readonly idleMs: number }
+  /** `tunnelMs`: how long a tunnel may last at most. 0 is none. */
+  readonly timeouts: {
+    readonly connectMs: number
+    readonly headersMs: number
+    readonly idleMs: number
+    readonly tunnelMs: number
+  }
+  readonly tls: UpstreamTls | undefined
+  /** May HTTP/2 be spoken with it? */
+  readonly http2: boolean
+  /** Which forwarded calls carry an assertion. */
+  readonly assertion: 'held' | 'always'
   /** Lower case. */
   readonly volatileHeaders: readonly string[]
   readonly limits: { readonly inspect: number; readonly held: number }
@@ -125,6 +154,15 @@ export type Upstream = {
   readonly underscores: 'refuse' | 'drop'
   /** Over url, kind and credential reference: a release needs the same as at approval. */
   readonly hash: string
+}
+
+/** PEM texts; `id` is another one whenever any of it is. */
+export type UpstreamTls = {
+  readonly ca: string | undefined
+  readonly cert: string | undefined
+  readonly key: string | undefined
+  readonly serverName: string | undefined
+  readonly id: string
 }
 
 /** Values are secrets; `hash` of the upstream covers where they come from, not what they are. */

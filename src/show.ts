@@ -16,7 +16,7 @@ import {
   standing,
   tally,
 } from './people.ts'
-import { countedVotes } from './release.ts'
+import { countedVotes, stoppable } from './release.ts'
 import type { Rule, Settings } from './settings.ts'
 import { live, type State, states } from './states.ts'
 
@@ -147,6 +147,7 @@ export const reading = (parts: Parts) => {
     const view = sealed !== undefined && isBehind(reviewer, hold, settings) ? withoutFingerprints(sealed) : sealed
     const { facts, head } = hold
     const rules = rulesOf(hold, settings)
+    const frozen = live.has(hold.state) ? parts.freezes.stopping(stoppable(hold, settings)) : undefined
     return {
       ...rowOf(reviewer, hold, view, settings),
       view: viewOf(head),
@@ -168,6 +169,7 @@ export const reading = (parts: Parts) => {
         at: iso(verdict.at),
       })),
       comment_required: rules.some(rule => rule.approve.some(approve => approve.comment === 'required')),
+      ...(frozen === undefined ? {} : { frozen: frozen.reason }),
       ...(facts.approvedUntilAt === undefined ? {} : { approved_until: iso(facts.approvedUntilAt) }),
       ...(facts.earlier === undefined
         ? {}

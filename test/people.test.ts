@@ -15,8 +15,8 @@ const settingsWith = (people: Settings['people']): Settings =>
     ],
     console: {
       login: [
-        { name: 'okta', issuer: 'https://acme.okta.com' },
-        { name: 'entra', issuer: 'https://login.example/tenant' },
+        { name: 'okta', issuer: 'https://acme.okta.com', emailDomains: ['acme.com'] },
+        { name: 'entra', issuer: 'https://login.example/tenant', emailDomains: [] },
       ],
       operators: ['okta:platform'],
       auditors: ['okta:security'],
@@ -127,6 +127,9 @@ describe('folding an e-mail', () => {
     ['no address', undefined],
     ['@acme.com', undefined],
     ['ana@', undefined],
+    ['ana@acme.com.', 'ana@acme.com'],
+    ['an\u200ba@acme.com', 'ana@acme.com'],
+    ['ana@b\u00fccher.example', 'ana@xn--bcher-kva.example'],
   ])('%s -> %s', (address, folded) => expect(foldEmail(address)).toBe(folded))
 })
 
@@ -136,6 +139,7 @@ describe('votes', () => {
     keys: [`account:okta:${subject}`],
     reviewer: reviewerOf({ subject, groups }),
   })
+  const keyed = (subject: string, ...keys: string[]): Vote => ({ ...vote(subject, 'leads'), keys })
   const lead = { groups: ['okta:leads'] }
   const security = { groups: ['okta:security'] }
 
@@ -148,6 +152,20 @@ describe('votes', () => {
     ['the best assignment counts', [lead, security], [vote('a', 'leads', 'security'), vote('b', 'leads')], 2, 2],
     ['order does not matter', [security, lead], [vote('b', 'leads'), vote('a', 'leads', 'security')], 2, 2],
     ['who does not qualify does not count', [lead], [vote('a', 'sales')], 0, 1],
+    [
+      'accounts that are linked through a third one are one person, in any order',
+      [{ ...lead, votes: 2 }],
+      [keyed('a', 'k1'), keyed('b', 'k1', 'k2'), keyed('c', 'k2')],
+      1,
+      2,
+    ],
+    [
+      'accounts that are linked only by the last one are one person',
+      [{ ...lead, votes: 2 }],
+      [keyed('a', 'k1'), keyed('c', 'k2'), keyed('b', 'k1', 'k2')],
+      1,
+      2,
+    ],
     ['more than enough is enough', [lead], [vote('a', 'leads'), vote('b', 'leads')], 1, 1],
   ] as const)('%s', (_name, entries, votes, have, needed) => {
     expect(tally(ruleOf(entries as never), votes as readonly Vote[], settings)).toEqual({ have, needed })

@@ -11,6 +11,7 @@ import { listenConsole } from '../console/listen.ts'
 import { decide } from '../decide.ts'
 import { toError } from '../errors.ts'
 import { closePools } from '../forward.ts'
+import { followFreezes } from '../freezes.ts'
 import { gate } from '../gate.ts'
 import { readHold, verifiedHold } from '../hold.ts'
 import { identifier } from '../identify.ts'
@@ -112,12 +113,15 @@ const started = async (
   )
   closers.push(() => record.close())
   const watch = watchStore(store, log)
+  const freezes = await followFreezes(store.shelf, keys, clock, log)
+  closers.push(() => freezes.close())
   const parts: Parts = {
     settings: () => settings,
     store,
     keys,
     watch,
     record,
+    freezes,
     identify: identifier({ clock }),
     meter,
     log,

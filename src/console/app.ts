@@ -12,6 +12,7 @@ import { bearer } from './bearer.ts'
 import type { Desk } from './desk.ts'
 import { eventStreams } from './events.ts'
 import { frame, notice } from './frame.ts'
+import { freezeRoutes } from './freezes.ts'
 import { loginRoutes, signInPage } from './login.ts'
 import { pages, readerOf } from './pages.ts'
 import type { Route } from './route.ts'
@@ -77,6 +78,7 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
   const routes: readonly Route[] = [
     ...pages({ settings, desk, visitors, sessions, clock }),
     ...loginRoutes({ settings, sessions, signIn, visitors, desk, clock, log }),
+    ...freezeRoutes({ settings, desk, visitors, sessions, clock }),
     ...api({ desk, visitors, streams, consoleUrl }),
     ...assetRoutes,
   ]

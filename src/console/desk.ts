@@ -1,6 +1,6 @@
 // What the console asks of the part that judges. The console shows and carries words; it never decides anything itself.
 // Every method throws HoldpointError; what a reviewer may not see is unknown_hold, as if it did not exist.
-import type { Entry, HoldRow, HoldView, Reviewer } from '../nouns.ts'
+import type { Entry, Freeze, HoldRow, HoldView, Reviewer } from '../nouns.ts'
 import type { State } from '../states.ts'
 
 export type HoldsQuery = {
@@ -28,6 +28,21 @@ export type RuleView = {
   readonly line: string
 }
 
+/** What an operator wants stopped. `until` is RFC 3339; without it the freeze stays until it is lifted. */
+export type FreezeWord = {
+  readonly what: Freeze['what']
+  readonly value?: string
+  readonly reason?: string
+  readonly until?: string
+}
+
+/** A freeze as it is shown. Instants are RFC 3339. */
+export type FreezeView = Pick<Freeze, 'id' | 'what' | 'value' | 'reason'> & {
+  readonly by: { readonly login: string; readonly name: string }
+  readonly made_at: string
+  readonly until?: string
+}
+
 export type Desk = {
   list(reviewer: Reviewer, query: HoldsQuery): Promise<{ readonly holds: readonly HoldRow[]; readonly next?: string }>
   /** @throws unknown_hold when it may not be seen */
@@ -51,6 +66,12 @@ export type Desk = {
     query: AuditQuery,
   ): Promise<{ readonly entries: readonly AuditEntry[]; readonly next?: number }>
   rules(reviewer: Reviewer): Promise<readonly RuleView[]>
+  /** Freezes in force. @throws not_approver unless the reviewer is an operator or an auditor */
+  freezes(reviewer: Reviewer): Promise<readonly FreezeView[]>
+  /** @throws not_approver unless the reviewer is an operator, malformed */
+  freeze(reviewer: Reviewer, word: FreezeWord): Promise<FreezeView>
+  /** Answers what is still frozen. @throws not_approver, not_found */
+  lift(reviewer: Reviewer, id: string): Promise<readonly FreezeView[]>
   /** Records a sign-in, a sign-out or a refused sign-in. What cannot be recorded does not happen. */
   note(entry: Entry): Promise<void>
 }

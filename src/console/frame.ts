@@ -9,12 +9,17 @@ import { moment, plural, soonMs, span, stateTone, stateWords, visible } from './
 export type Html = ReturnType<typeof html>
 
 /** Who the page is for. */
-export type Reader = { readonly reviewer: Reviewer; readonly csrf: string; readonly auditor: boolean }
+export type Reader = {
+  readonly reviewer: Reviewer
+  readonly csrf: string
+  readonly auditor: boolean
+  readonly operator: boolean
+}
 
 export type Page = {
   readonly title: string
   readonly reader?: Reader | undefined
-  readonly here?: '/' | '/history' | '/audit' | '/rules' | undefined
+  readonly here?: '/' | '/history' | '/audit' | '/rules' | '/freezes' | undefined
   /** What the script keeps up to date: the queue, or the hold of this id. */
   readonly live?: string | undefined
   readonly body: Html
@@ -27,6 +32,7 @@ const navigation = (page: Page, reader: Reader): Html => html`
   <nav aria-label="Console"><ul>
     ${link(page, '/', 'Queue')}${link(page, '/history', 'History')}${link(page, '/rules', 'Rules')}
     ${reader.auditor ? link(page, '/audit', 'Audit') : ''}
+    ${reader.auditor || reader.operator ? link(page, '/freezes', 'Freezes') : ''}
   </ul></nav>
   <form class="who" method="post" action="/logout">
     ${csrfField(reader)}

@@ -188,6 +188,7 @@ const standing = (hold: HoldView, reader: Reader, now: number, kept: string): Ht
     ${fact('Held since', at(hold.opened_at))}
   </dl>
   ${verdicts(hold)}
+  ${hold.frozen === undefined ? '' : html`<p class="callout"><strong>An operator stopped calls like this.</strong> ${visible(hold.frozen)} It may be decided, but nothing is sent until the freeze is lifted.</p>`}
   ${actions(hold, reader, kept)}
 </aside>`
 

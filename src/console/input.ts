@@ -12,6 +12,11 @@ export type Word = {
   readonly view?: string
   readonly outcome?: 'delivered' | 'failed'
   readonly csrf?: string
+  readonly what?: string
+  readonly value?: string
+  readonly reason?: string
+  readonly until?: string
+  readonly hours?: string
 }
 
 const malformed = (detail: string): HoldpointError => new HoldpointError('malformed', detail)

@@ -19,6 +19,7 @@ const parameter = (name: string, place: 'query' | 'header', description: string,
   schema,
 })
 
+const freezeKind = { type: 'string', enum: ['caller', 'person', 'upstream', 'all'] }
 const status = { type: 'string', enum: [...states] }
 const action = record({
   name: text,
@@ -99,6 +100,7 @@ const hold = {
   ),
   approved_until: instant,
   comment_required: { type: 'boolean' },
+  frozen: { type: 'string', description: 'Why an operator stopped calls like this: it is not sent while that lasts.' },
   earlier: record({ id: text, status: ref('Status'), at: instant }),
   why: text,
 }
@@ -125,14 +127,7 @@ const reads = (summary: string, schema: object, parameters: readonly object[] = 
 const posts = (summary: string, members: object, required: readonly string[] = []): object => ({
   post: {
     summary,
-    parameters: [
-      id,
-      parameter(
-        'X-CSRF-Token',
-        'header',
-        'Needed with a session cookie: the token of the page (meta name="csrf"). Not with a bearer token.',
-      ),
-    ],
+    parameters: [id, csrf],
     requestBody: {
       required: true,
       content: { 'application/json': { schema: { ...record(members, required), additionalProperties: false } } },
@@ -141,6 +136,13 @@ const posts = (summary: string, members: object, required: readonly string[] = [
   },
 })
 const comment = { type: 'string', maxLength: 2000 }
+const csrf = parameter(
+  'X-CSRF-Token',
+  'header',
+  'Needed with a session cookie: the token of the page (meta name="csrf"). Not with a bearer token.',
+)
+const freezeId = { ...id, description: 'Id of the freeze' }
+const freezes = record({ freezes: list(ref('Freeze')) })
 const view = { type: 'string', description: 'The `view` of the hold as you saw it.' }
 const limit = (max: number): object =>
   parameter('limit', 'query', 'How many at most', { type: 'integer', minimum: 1, maximum: max })
@@ -167,6 +169,36 @@ const paths = {
     { comment, outcome: { type: 'string', enum: ['delivered', 'failed'] } },
     ['outcome'],
   ),
+  '/api/freezes': {
+    ...reads('What is stopped now, for operators and auditors', freezes),
+    post: {
+      summary: 'Stop calls of a caller, of a person, to an upstream, or all; for operators',
+      parameters: [csrf],
+      requestBody: {
+        required: true,
+        content: {
+          'application/json': {
+            schema: {
+              ...record(
+                {
+                  what: freezeKind,
+                  value: { type: 'string', maxLength: 256, description: 'Which one; none for `all`.' },
+                  reason: comment,
+                  until: { ...instant, description: 'When it ends by itself.' },
+                },
+                ['what', 'reason'],
+              ),
+              additionalProperties: false,
+            },
+          },
+        },
+      },
+      responses: answers(ref('Freeze')),
+    },
+  },
+  '/api/freezes/{id}': {
+    delete: { summary: 'Lift a freeze, for operators', parameters: [freezeId, csrf], responses: answers(freezes) },
+  },
   '/api/audit': reads(
     'The audit log, for auditors',
     record({ entries: list(ref('Entry')), next: count }, ['entries']),
@@ -225,6 +257,18 @@ export const openapi = (consoleUrl: string) => ({
       Caller: caller,
       Row: record(row, rowRequired),
       Hold: record(hold, holdRequired),
+      Freeze: record(
+        {
+          id: text,
+          what: freezeKind,
+          value: text,
+          reason: text,
+          by: record({ login: text, name: text }),
+          made_at: instant,
+          until: instant,
+        },
+        ['id', 'what', 'reason', 'by', 'made_at'],
+      ),
       Entry: record({ seq: count, at: instant, kind: text }),
       Problem: record(
         {

@@ -34,6 +34,7 @@ export const readerOf = (visitor: Visitor | undefined, settings: Settings, sessi
         reviewer: visitor.reviewer,
         csrf: sessions.csrf(visitor.session),
         auditor: inGroups(visitor.reviewer, settings.console.auditors, settings),
+        operator: inGroups(visitor.reviewer, settings.console.operators, settings),
       }
 
 export const pages = (parts: {

@@ -3,7 +3,7 @@ import type { Context } from 'hono'
 import type { Env } from './visitor.ts'
 
 export type Route = {
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'DELETE'
   readonly path: string
   readonly answer: (context: Context<Env>) => Promise<Response>
 }

@@ -1,5 +1,6 @@
 // The match keys of one rule as compiled tests, cheap ones first and those that need the body last.
 // Of several values one that fits is enough in a hold or deny rule; in an allow rule all must.
+import { foldName } from '../json.ts'
 import type { Action, Body, Call, Caller, Json } from '../nouns.ts'
 import { type PathTest, pathTest } from '../path.ts'
 import type { Match, Rule, Upstream, ValueTest } from '../settings.ts'
@@ -355,11 +356,10 @@ const at = (value: Json | undefined, segments: readonly string[], depth: number,
   }
   if (Array.isArray(value))
     return /^(0|[1-9]\d{0,8})$/.test(segment) ? at(value[Number(segment)], segments, depth + 1, test, fold) : 'unknown'
-  return at(
-    Object.hasOwn(value, segment) ? (value as { [name: string]: Json })[segment] : undefined,
-    segments,
-    depth + 1,
-    test,
-    fold,
-  )
+  if (Object.hasOwn(value, segment)) {
+    return at((value as { [name: string]: Json })[segment], segments, depth + 1, test, fold)
+  }
+  // Many decoders take `Amount` for `amount`: a name that is there in another case only is neither there nor absent.
+  const folded = foldName(segment)
+  return Object.keys(value).some(name => foldName(name) === folded) ? 'unknown' : test(undefined)
 }

@@ -7,6 +7,7 @@ import { type ConsoleApp, consoleApp } from '../../src/console/app.ts'
 import type { Desk } from '../../src/console/desk.ts'
 import { listenConsole } from '../../src/console/listen.ts'
 import { decide } from '../../src/decide.ts'
+import { followFreezes } from '../../src/freezes.ts'
 import { readHold } from '../../src/hold.ts'
 import { identifier } from '../../src/identify.ts'
 import { makeLog } from '../../src/log.ts'
@@ -243,6 +244,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
   const keys = keyRing(newKey('test'))
   const record = recorder({ log: store.log, spool: undefined, strict: () => false, clock, report: log })
   const watch = watchStore(store, log)
+  const freezes = await followFreezes(store.shelf, keys, clock, log)
   let settings = (options.settings ?? (one => one))(settingsOf(url, [loginOf(idp.issuer)], idp.issuer))
   const parts: Parts = {
     settings: () => settings,
@@ -250,6 +252,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
     keys,
     watch,
     record,
+    freezes,
     identify: identifier({ clock }),
     meter: newMeter(),
     log,
@@ -358,6 +361,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
     async close() {
       await server.close()
       await watch.close()
+      await freezes.close()
       await record.close()
       await store.close()
       await idp.close()
