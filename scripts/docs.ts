@@ -11,6 +11,7 @@ const remedies: Record<ErrorCode, string> = {
   secret_in_target: 'Addresses end up in logs. Send the secret in a header or in the body.',
   reason_required: 'Say in `Holdpoint-Reason` why the call is needed; the reviewer reads it.',
   unauthenticated: 'Get a new token for this audience. `WWW-Authenticate` points to where.',
+  insufficient_user_authentication: 'Sign in again as `WWW-Authenticate` says (`acr_values`, `max_age`), then decide.',
   no_rule: 'Nothing passes without a rule. Ask the platform team for one.',
   denied_by_rule: 'A rule says no; asking again does not help.',
   hold_denied: "Read the reviewer's comment in `detail`. The same call gets the same answer for a minute.",

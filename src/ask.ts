@@ -96,12 +96,12 @@ const exchange = (url: string, { limit, ca, body, headers }: Exchange): Promise<
         response.destroy()
         reject(new Error(why))
       }
-      if (response.statusCode !== 200) return fail(`it answered ${response.statusCode}`)
+      if (response.statusCode !== 200) return void fail(`it answered ${response.statusCode}`)
       const chunks: Buffer[] = []
       let size = 0
       response.on('data', (chunk: Buffer) => {
         size += chunk.length
-        if (size > limit) return fail(`its answer is larger than ${limit} bytes`)
+        if (size > limit) return void fail(`its answer is larger than ${limit} bytes`)
         chunks.push(chunk)
       })
       response.on('error', error => fail(reason(error)))

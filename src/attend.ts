@@ -13,6 +13,7 @@ import {
   sealView,
   signHead,
 } from './hold.ts'
+import type { Identified } from './identify.ts'
 import { kindOf } from './judge.ts'
 import { makeView } from './mask.ts'
 import type { Action, Behind, Body, Call, Caller, Header, HeldCall, Hold, HoldHead, KeptAnswer } from './nouns.ts'
@@ -22,6 +23,7 @@ import type { Prefer } from './prefer.ts'
 import { aboutHold } from './record.ts'
 import { release, shortest, type Taker } from './release.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
+import { live } from './states.ts'
 import { statusUrl } from './task.ts'
 
 const dayMs = 24 * 3600_000
@@ -33,6 +35,7 @@ export type Held = {
   readonly settings: Settings
   readonly call: Call
   readonly caller: Caller
+  readonly again: Identified['again']
   readonly behind: Behind
   readonly upstream: Upstream
   readonly upstreamTarget: string
@@ -67,11 +70,14 @@ export const denialOf = (
   ...denials,
 })
 
+/** `attached`: the hold was there already. */
+export type OpenedHold = { readonly id: string; readonly attached: boolean }
+
 /**
  * Opens a hold for this call, or finds the one it belongs to.
  * @throws duplicate_request, denied_too_often, too_many_holds, unreadable_body, store_unavailable
  */
-export const openHold = async (parts: Parts, held: Held): Promise<string> => {
+export const openHold = async (parts: Parts, held: Held): Promise<OpenedHold> => {
   const { settings, call, caller, behind, upstream, rules } = held
   const { keys, store } = parts
   const identity = callerIdentity(caller, behind)
@@ -81,7 +87,8 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
     upstream: upstream.name,
     method: call.method,
     target: held.upstreamTarget,
-    headers: held.headers,
+    // A call that asks for a tunnel is another one than the same without.
+    headers: call.upgrade === undefined ? held.headers : [...held.headers, ['upgrade', call.upgrade]],
     volatile,
     body: held.bytes,
   })
@@ -101,8 +108,8 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
     ...(held.reason === undefined ? {} : { reason: held.reason }),
     body: held.bytes.toString('base64'),
   }
-  const view = makeView({
-    held: request,
+  const made = makeView({
+    held: call.upgrade === undefined ? request : { ...request, headers: shownOf(held.headers, call.upgrade) },
     action,
     rules,
     body: held.body,
@@ -111,6 +118,9 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
         .toString('hex')
         .slice(0, 8),
   })
+  // Once it is open nobody sees what goes through it: whoever approves it must know.
+  const view =
+    call.upgrade === undefined ? made : { ...made, line: `Open an interactive session (${call.upgrade}): ${made.line}` }
   // What nobody can be shown, nobody can approve; it is refused now rather than after a reviewer has been called.
   const unshown =
     view.body.kind === 'opaque'
@@ -118,7 +128,11 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
       : view.body.kind === 'shown' && view.body.cut
         ? 'it is too long to be shown whole'
         : undefined
-  if (unshown !== undefined && rules.some(rule => rule.approve.some(approve => approve.unreadable === 'deny'))) {
+  const cut = view.body.kind === 'shown' && view.body.cut
+  if (
+    unshown !== undefined &&
+    (cut || rules.some(rule => rule.approve.some(approve => approve.unreadable === 'deny')))
+  ) {
     throw new HoldpointError(
       'unreadable_body',
       `The body cannot be shown to a reviewer (${unshown}), so it cannot be approved. A rule may say "unreadable: digest".`,
@@ -140,10 +154,12 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
     action,
     method: call.method,
     digest: saltedDigest(salt, digest),
+    fingerprint: keys.fingerprints(digest, 'digest')[0] ?? '',
     size: held.bytes.length,
     onDisconnect: rules.some(rule => rule.approve.some(approve => approve.onDisconnect === 'cancel'))
       ? 'cancel'
       : 'keep',
+    ...(call.upgrade === undefined ? {} : { upgrade: call.upgrade }),
     ...(held.trace === undefined ? {} : { trace: held.trace }),
   }
   const { limits } = settings.gate
@@ -175,9 +191,10 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
   })
   switch (opened.word) {
     case 'opened':
-      return id
+      return { id, attached: false }
     case 'attached':
-      return opened.id
+      await ownCall(parts, opened.id, identity, keys.fingerprints(digest, 'digest'))
+      return { id: opened.id, attached: true }
     case 'conflict':
       throw new HoldpointError(
         'duplicate_request',
@@ -199,6 +216,27 @@ export const openHold = async (parts: Parts, held: Held): Promise<string> => {
   }
 }
 
+// The key of a handshake is a number used once: it says nothing, and looks like a secret.
+const shownOf = (headers: readonly Header[], upgrade: string): readonly Header[] => [
+  ...headers.filter(([name]) => name.toLowerCase() !== 'sec-websocket-key'),
+  ['Upgrade', upgrade],
+]
+
+// What the store says is this call's hold must be signed as such: the same caller with the same people behind, the same digest.
+const ownCall = async (parts: Parts, id: string, identity: string, fingerprints: readonly string[]): Promise<void> => {
+  const hold = await readHold(parts.store, parts.keys, id)
+  if (
+    hold !== undefined &&
+    fingerprints.includes(hold.head.fingerprint) &&
+    callerIdentity(hold.head.caller, hold.head.behind) === identity
+  ) {
+    return
+  }
+  throw new HoldpointError('internal', undefined, {
+    cause: new Error(`the store gives ${id} as the hold of this call, but its record does not verify as that`),
+  })
+}
+
 const fullDetail = (scope: 'caller' | 'holds' | 'bytes', perCaller: number): string =>
   scope === 'caller'
     ? `You have ${perCaller} calls waiting already. Wait until some are decided, or withdraw some.`
@@ -210,7 +248,8 @@ const names = (rules: readonly { readonly name: string }[]): string => rules.map
 
 export type Wait = {
   readonly settings: Settings
-  readonly caller: Caller
+  /** Is the caller's token still good? */
+  readonly again: Identified['again']
   readonly prefer: Prefer
   /** How long to block, counted from now. */
   readonly waitMs: number
@@ -218,6 +257,8 @@ export type Wait = {
   readonly gone: AbortSignal
   readonly drain: AbortSignal
   readonly taker: Extract<Taker, { readonly kind: 'caller' }>
+  /** The call came with an Idempotency-Key: its hold's end is its answer for as long as the key is kept. */
+  readonly keyed: boolean
 }
 
 /** How a wait ends well: the answer went to the caller, is kept and can be replayed, or (async) the hold simply goes on. */
@@ -234,6 +275,7 @@ export const attend = async (parts: Parts, id: string, wait: Wait): Promise<Ende
   const over = new AbortController()
   const timer = setTimeout(() => over.abort(), wait.waitMs)
   const until = AbortSignal.any([over.signal, wait.gone, wait.drain])
+  let wasLive = false
   try {
     for (let tried = -1; ; ) {
       const woken = wakened(parts, id, until)
@@ -241,7 +283,8 @@ export const attend = async (parts: Parts, id: string, wait: Wait): Promise<Ende
         const hold = await readHold(parts.store, parts.keys, id)
         if (hold === undefined)
           throw new HoldpointError('unknown_hold', 'The hold is gone. The same call asks for a new approval.')
-        const ended = await step(parts, hold, wait)
+        wasLive ||= live.has(hold.state)
+        const ended = await step(parts, hold, wait, wasLive || wait.keyed)
         // Somebody else moved it: look again at once, but never twice at the same revision.
         if (ended === 'again' && hold.rev !== tried) {
           tried = hold.rev
@@ -274,22 +317,33 @@ const wakened = (parts: Parts, id: string, until: AbortSignal): { next: Promise<
   }
 }
 
-const step = async (parts: Parts, hold: Hold, wait: Wait): Promise<Ended | 'wait' | 'again'> => {
+const step = async (parts: Parts, hold: Hold, wait: Wait, mine: boolean): Promise<Ended | 'wait' | 'again'> => {
   const { head, state, facts } = hold
+  const again = wait.keyed ? ' To ask again, use a new Idempotency-Key.' : ''
   const end = (code: ErrorCode, detail: string): never => {
-    throw new HoldpointError(code, detail, {
+    throw new HoldpointError(code, `${detail}${again}`, {
       hold: head.id,
       statusUrl: statusUrl(wait.settings, head.id),
       rule: names(head.rules),
     })
   }
   switch (state) {
-    case 'pending':
     case 'released':
+      return facts.tunnel === undefined
+        ? 'wait'
+        : end(
+            'already_delivered',
+            'The tunnel of this approval is open already. End it first, or ask for another one with an Idempotency-Key of its own.',
+          )
+    case 'pending':
       return 'wait'
     case 'approved': {
       if (facts.async || wait.prefer.async || wait.gone.aborted) return 'wait'
-      const released = await release(parts, hold, wait.taker, wait.caller.expiresAt)
+      // The call has waited: its token may have been taken back meanwhile. The approval stands for one that is still good.
+      const caller = await wait.again(parts.settings())
+      if (caller === undefined)
+        return end('unauthenticated', 'The token is no longer good. Send the same call with a fresh one.')
+      const released = await release(parts, hold, { ...wait.taker, by: { ...wait.taker.by, caller } })
       return released.word === 'answered' ? released : 'again'
     }
     case 'delivered': {
@@ -297,6 +351,12 @@ const step = async (parts: Parts, hold: Hold, wait: Wait): Promise<Ended | 'wait
         return end(
           'already_delivered',
           `This call was delivered${facts.delivery?.answered ? ' and another caller has its answer' : ', but its answer reached no caller'}. It is not sent again.`,
+        )
+      // A repeat that comes after the delivery is another call: it is told where the answer is, and takes nothing.
+      if (!mine)
+        return end(
+          'already_delivered',
+          `This call was delivered at ${new Date(facts.delivery?.at ?? hold.now).toISOString()}. Its answer is at ${statusUrl(wait.settings, head.id)}/response.`,
         )
       const answer = await openAnswer(parts.store, parts.keys, head.id)
       return answer === undefined
@@ -312,7 +372,7 @@ const step = async (parts: Parts, hold: Hold, wait: Wait): Promise<Ended | 'wait
         facts.comment === undefined ? 'A reviewer denied this call.' : `A reviewer denied this call: ${facts.comment}`,
       )
     case 'expired':
-      return end('hold_expired', 'Nobody decided in time. The same call asks again.')
+      return end('hold_expired', 'Nobody decided in time.')
     case 'cancelled':
       return end('hold_cancelled', 'The call was withdrawn.')
     case 'lapsed':
@@ -325,7 +385,7 @@ const step = async (parts: Parts, hold: Hold, wait: Wait): Promise<Ended | 'wait
     case 'void':
       return end(
         'approval_void',
-        `${facts.why ?? 'The approval no longer holds.'} Nothing was sent. The same call asks for a new approval.`,
+        `${facts.why ?? 'The approval no longer holds.'} Nothing was sent.${wait.keyed ? '' : ' The same call asks for a new approval.'}`,
       )
     case 'unknown':
       return end(

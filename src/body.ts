@@ -33,7 +33,7 @@ export const parseBody = (headers: readonly Header[], bytes: Buffer, inspect: nu
 
   const type = mediaType(linesOf(headers, 'content-type'))
   if (typeof type === 'string') return unknown(type)
-  const plain = decodeContent(linesOf(headers, 'content-encoding'), bytes, inspect)
+  const plain = decodeContent(linesOf(headers, 'content-encoding'), bytes, inspect, `${inspect} bytes (limits.inspect)`)
   if (typeof plain === 'string') return unknown(plain)
 
   if (type.essence === 'application/json' || type.essence.endsWith('+json')) {
@@ -58,7 +58,8 @@ const severalValues: ReadonlySet<string> = new Set([
   'application/json-seq',
 ])
 
-const linesOf = (headers: readonly Header[], lower: string): readonly string[] =>
+/** The values of every line of a header; `lower` is its name in lower case. */
+export const linesOf = (headers: readonly Header[], lower: string): readonly string[] =>
   headers.flatMap(([name, value]) => (name.toLowerCase() === lower ? [value] : []))
 
 // ---- media type (RFC 9110 §8.3.1)
@@ -90,23 +91,26 @@ type Inflated = { readonly buffer: Buffer; readonly engine: { readonly bytesWrit
 const maxRatio = 100
 const ratioFloor = 64 * 1024
 
-/** The decoded bytes, or why they cannot be had. */
-const decodeContent = (lines: readonly string[], bytes: Buffer, inspect: number): Buffer | string => {
+/** The decoded bytes, or why they cannot be had. `limit` says in words what `most` bytes are. */
+export const decodeContent = (
+  lines: readonly string[],
+  bytes: Buffer,
+  most: number,
+  limit: string,
+): Buffer | string => {
   const coding = lines.join(',').trim().toLowerCase()
   if (lines.length === 0 || coding === 'identity') return bytes
   const decode = decoders.get(coding)
   if (decode === undefined) return 'its Content-Encoding is not one of gzip, deflate, br, zstd'
   try {
-    const plain = decode(bytes, { maxOutputLength: inspect, info: true })
+    const plain = decode(bytes, { maxOutputLength: most, info: true })
     if (plain === undefined) return 'something follows the compressed content'
     if (plain.length > ratioFloor && plain.length > bytes.length * maxRatio)
       return `it grows more than ${maxRatio}-fold when decoded`
     return plain
   } catch (error) {
     const tooLarge = error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE'
-    return tooLarge
-      ? `decoded it is larger than ${inspect} bytes (limits.inspect)`
-      : 'it does not decode as its Content-Encoding says'
+    return tooLarge ? `decoded it is larger than ${limit}` : 'it does not decode as its Content-Encoding says'
   }
 }
 

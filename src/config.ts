@@ -4,9 +4,11 @@ import { readdir, readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { minimatch } from 'minimatch'
 import type { z } from 'zod'
-import { doubts } from './config/doubts.ts'
+import { withCertificates } from './config/certificates.ts'
+import { type Doubt, doubts } from './config/doubts.ts'
 import { hashOf } from './config/hash.ts'
 import { interpolate, literalKeys } from './config/interpolate.ts'
+import { buildIssuer, checkIdentities } from './config/issuers.ts'
 import * as parts from './config/parts.ts'
 import { buildRules, type RuleFile, ruleFile } from './config/rules.ts'
 import * as ruleSchema from './config/rules-schema.ts'
@@ -68,17 +70,14 @@ export const readSettings = async (file: string, env: Record<string, string | un
       missing.add(spot(finding))
       problems.push(finding)
     }
-    const value = await interpolate(source.value, {
-      folder,
-      env,
-      say,
-      read: (path, content) => contents.set(path, content),
-    })
+    const read = (path: string, content: string | undefined): unknown => contents.set(path, content)
+    const interpolated = (await interpolate(source.value, { folder, env, say, read })) as Mapping
+    const value = await withCertificates(interpolated, { folder, say, read })
     warnings.push(...literals(source, source.value))
     return {
       source,
       raw: source.value,
-      value: value as Mapping,
+      value,
       reader: reader(source, finding => {
         if (!missing.has(spot(finding))) problems.push(finding)
       }),
@@ -115,12 +114,17 @@ const readText = async (path: string): Promise<string | Error> => {
   }
 }
 
-/** Rules and tests are never interpolated; whoever writes a reference there should know. */
+/** Rules and what belongs to them are never interpolated; whoever writes a reference there should know. */
 const literals = (source: Source, value: Mapping): Finding[] => {
   const find = (part: unknown, path: Path): Finding[] => {
     if (typeof part === 'string')
       return /\$\{(env|file):/.test(part)
-        ? [source.finding(path, 'this stays as it is written: nothing is interpolated in rules and tests')]
+        ? [
+            source.finding(
+              path,
+              'this stays as it is written: nothing is interpolated in rules, reviewers, defaults, callers and tests',
+            ),
+          ]
         : []
     if (part === null || typeof part !== 'object') return []
     return Object.entries(part).flatMap(([key, member]) =>
@@ -242,9 +246,12 @@ const build = (
       : parts.buildStore(reader, storeSection, about.folder, value.keys === undefined ? undefined : '')
   const auditSection = section('audit')
   const audit = auditSection && parts.buildAudit(reader, auditSection, about.folder)
-  const issuers = items('issuers', schema.issuer).map(({ value, path }) => ({ value: parts.buildIssuer(value), path }))
+  const issuers = items('issuers', schema.issuer).map(one => ({
+    value: buildIssuer(reader, one, about.folder),
+    path: one.path,
+  }))
   const people = items('people', schema.person)
-  parts.checkIdentities(reader, issuers, console, people)
+  checkIdentities(reader, issuers, console, people)
   const limits = gate?.limits ?? schema.defaultLimits
   const upstreams = items('upstreams', schema.upstream).map(one => ({
     value: parts.buildUpstream(reader, one, (main.raw.upstreams as readonly unknown[])[one.path[1] as number], limits),
@@ -292,6 +299,11 @@ const build = (
   }
 }
 
+const placeOf = (doubt: Exclude<Doubt, { readonly rule: string }>, settings: Settings): Path =>
+  'issuer' in doubt
+    ? ['issuers', settings.issuers.findIndex(({ name }) => name === doubt.issuer), 'introspect']
+    : ['upstreams', settings.upstreams.findIndex(({ name }) => name === doubt.upstream), 'url']
+
 /** Doubts about a configuration that is otherwise good, where they are written. */
 const placed = (settings: Settings, main: Opened, files: readonly RuleFile[]): Finding[] => {
   const rules = new Map(
@@ -300,13 +312,7 @@ const placed = (settings: Settings, main: Opened, files: readonly RuleFile[]): F
     ),
   )
   const found = doubts(settings).map(doubt => {
-    const at =
-      'rule' in doubt
-        ? rules.get(doubt.rule)
-        : main.source.finding(
-            ['upstreams', settings.upstreams.findIndex(({ name }) => name === doubt.upstream), 'url'],
-            '',
-          )
+    const at = 'rule' in doubt ? rules.get(doubt.rule) : main.source.finding(placeOf(doubt, settings), '')
     return { ...(at ?? main.source.finding([], '')), message: doubt.message }
   })
   if (settings.rules.length === 0)

@@ -15,12 +15,13 @@ import { countedVotes, rulesNow, shortest } from './release.ts'
 import type { Rule, Settings } from './settings.ts'
 import { reading } from './show.ts'
 import { stopping } from './stop.ts'
+import { stepUpError, steppedUp } from './step-up.ts'
 import type { Move } from './store/store.ts'
 
 export const decide = (parts: Parts): Desk => {
   const { store, keys, record } = parts
   const read = reading(parts)
-  const { seen, viewFor, youOf, standingOf, isBehind, voted } = read
+  const { seen, viewFor, youOf, standingOf, glassOf, isBehind, voted } = read
 
   // ---- a verdict
 
@@ -28,7 +29,7 @@ export const decide = (parts: Parts): Desk => {
   const refusedVerdict = async (
     reviewer: Reviewer,
     hold: Hold,
-    verdict: 'approve' | 'deny',
+    verdict: Verdict['verdict'],
     error: HoldpointError,
   ): Promise<HoldpointError> => {
     record.note({
@@ -47,13 +48,14 @@ export const decide = (parts: Parts): Desk => {
     reviewer: Reviewer,
     hold: Hold,
     settings: Settings,
-    verdict: 'approve' | 'deny',
+    verdict: Verdict['verdict'],
     comment: string | undefined,
     view: string | undefined,
   ): Promise<'done' | 'changed'> => {
     const { head } = hold
     const where = { hold: head.id }
-    const stands = standingOf(reviewer, hold, settings)
+    const alone = verdict === 'break_glass'
+    const stands = (alone ? glassOf : standingOf)(reviewer, hold, settings)
     if (!stands.may)
       throw await refusedVerdict(reviewer, hold, verdict, new HoldpointError(stands.code, stands.detail, where))
     const frozen = parts.freezes.ofPerson(reviewerKeys(reviewer, settings))
@@ -71,7 +73,8 @@ export const decide = (parts: Parts): Desk => {
         verdict,
         new HoldpointError('already_decided', `It is ${hold.state} already.`, where),
       )
-    if (hold.dueAt !== undefined && hold.now >= hold.dueAt)
+    const deadline = Math.min(hold.dueAt ?? head.expiresAt, head.expiresAt)
+    if (hold.now >= deadline)
       throw await refusedVerdict(
         reviewer,
         hold,
@@ -102,6 +105,10 @@ export const decide = (parts: Parts): Desk => {
         new HoldpointError('approval_void', `${now.void} The hold is void; its caller has to ask again.`, where),
       )
     }
+    if (verdict !== 'deny' && !steppedUp(reviewer, now.rules, hold.now))
+      throw await refusedVerdict(reviewer, hold, verdict, stepUpError(now.rules, head.id))
+    if (alone && comment === undefined)
+      throw new HoldpointError('malformed', 'comment: say why it cannot wait for the reviewers.', where)
     if (comment === undefined && now.rules.some(rule => rule.approve.some(approve => approve.comment === 'required'))) {
       throw new HoldpointError('malformed', 'comment: this rule needs a comment with the verdict.', where)
     }
@@ -128,11 +135,11 @@ export const decide = (parts: Parts): Desk => {
       ...move,
       hold: head.id,
       rev: hold.rev,
-      ...(hold.dueAt === undefined ? {} : { beforeAt: hold.dueAt }),
+      beforeAt: deadline,
       verdict: signVerdict(keys, given),
       entry: record.entry({
         ...aboutHold(head),
-        kind: 'verdict.accepted',
+        kind: alone ? 'verdict.break_glass' : 'verdict.accepted',
         reviewer: whoReviews(reviewer),
         detail: move.move,
         ...(comment === undefined ? {} : { comment }),
@@ -200,7 +207,7 @@ export const decide = (parts: Parts): Desk => {
         const { have, needed } = tally(rule, votes, settings)
         return needed >= 1 && have >= needed
       })
-    if (!enough) return { move: 'vote' }
+    if (!enough && given.verdict !== 'break_glass') return { move: 'vote' }
     const untilAt = given.at + shortest(rules, approve => approve.approvedForMs)
     return {
       move: 'approve',

@@ -8,6 +8,11 @@ export const errors = {
   secret_in_target: { status: 400, title: 'The request target contains a secret', retryable: false },
   reason_required: { status: 400, title: 'This action needs a reason', retryable: false },
   unauthenticated: { status: 401, title: 'The caller is not identified', retryable: false },
+  insufficient_user_authentication: {
+    status: 401,
+    title: 'This verdict needs a newer or stronger sign-in',
+    retryable: false,
+  },
   no_rule: { status: 403, title: 'No rule allows this call', retryable: false },
   denied_by_rule: { status: 403, title: 'A rule denies this call', retryable: false },
   hold_denied: { status: 403, title: 'A reviewer denied this call', retryable: false },

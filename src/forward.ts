@@ -1,5 +1,5 @@
 // Sends a call to its upstream and streams the answer into a sink: fresh head lines, the target and the body exactly as given, no
-// redirects, no retries, no environment proxies, HTTP/1.1 only. The result says what is known of what was sent, nothing more.
+// redirects, no retries, no environment proxies. The result says what is known of what was sent, nothing more.
 import { type Duplex, Readable } from 'node:stream'
 import { Client, type Dispatcher, Pool } from 'undici'
 import { answerHeaders } from './headers.ts'
@@ -55,7 +55,7 @@ export type Sent =
 export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
   new Promise(resolve => {
     const { upstream, method, target, fresh, upgrade, signal } = sending
-    const { dispatcher, base } = connections(upstream, fresh)
+    const { dispatcher, base } = connections(upstream, fresh, upgrade !== undefined)
     const body = bodyOf(sending)
     let controller: Dispatcher.DispatchController | undefined
     let status: number | undefined
@@ -222,10 +222,10 @@ type Connections = { readonly dispatcher: Dispatcher; readonly base: string }
 
 const pools = new Map<string, Connections>()
 
-const connections = (upstream: Upstream, fresh: boolean): Connections => {
-  if (fresh) return connect(upstream, (origin, options) => new Client(origin, options))
+const connections = (upstream: Upstream, fresh: boolean, tunnel: boolean): Connections => {
+  if (fresh) return connect(upstream, (origin, options) => new Client(origin, options), tunnel)
   // Pools outlive a reload of the configuration as long as what they stand for stays the same.
-  const key = `${upstream.hash} ${upstream.url} ${upstream.timeouts.connectMs}`
+  const key = `${upstream.hash} ${upstream.url} ${upstream.timeouts.connectMs} ${upstream.http2} ${upstream.tls?.id}`
   let pool = pools.get(key)
   if (pool === undefined) {
     pool = connect(upstream, (origin, options) => new Pool(origin, options))
@@ -237,17 +237,36 @@ const connections = (upstream: Upstream, fresh: boolean): Connections => {
 const connect = (
   upstream: Upstream,
   make: (origin: string, options: Pool.Options & Client.Options) => Dispatcher,
+  tunnel = false,
 ): Connections => {
   const url = new URL(upstream.url)
   const dispatcher = make(url.origin, {
-    allowH2: false,
+    // Only one parser has to agree with ours, unless an upstream cannot be spoken to otherwise. A tunnel is always HTTP/1.1.
+    allowH2: upstream.http2 && !tunnel,
     pipelining: 1,
     maxHeaderSize: 64 * 1024,
     // Said out loud, so that no environment variable can switch it off.
-    connect: { rejectUnauthorized: true, timeout: upstream.timeouts.connectMs },
+    connect: {
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.2',
+      timeout: upstream.timeouts.connectMs,
+      ...tlsOf(upstream),
+    },
   })
-  return { dispatcher, base: url.pathname.replace(/\/$/, '') }
+  return { dispatcher, base: baseOf(upstream) }
 }
+
+const tlsOf = ({ tls }: Upstream): Partial<Record<'ca' | 'cert' | 'key' | 'servername', string>> => ({
+  ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
+  ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
+  ...(tls?.key === undefined ? {} : { key: tls.key }),
+  ...(tls?.serverName === undefined ? {} : { servername: tls.serverName }),
+})
+
+/** A target as the upstream receives it: below the path of its url. */
+export const targetAt = (upstream: Upstream, target: string): string => baseOf(upstream) + target
+
+const baseOf = ({ url }: Upstream): string => new URL(url).pathname.replace(/\/$/, '')
 
 /** Ends every pooled connection, and what is still sent over it. For shutting down. */
 export const closePools = async (): Promise<void> => {

@@ -2,32 +2,41 @@
 // Everything that ends a call badly is thrown and becomes an answer in one place (`refuse`); what is not known forwards nothing.
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { answerError, answerJson, write } from './answer.ts'
+import { answerError, write } from './answer.ts'
 import { parseBody, readWhole } from './body.ts'
 import type { Credential } from './credentials/credential.ts'
 import { credential } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
-import { forward, rebuilt, type Sending, type Sink, toResponse } from './forward.ts'
+import { forward, rebuilt, type Sending, type Sent, type Sink, toResponse } from './forward.ts'
 import { endToEnd } from './headers.ts'
 import { holding } from './holding.ts'
+import type { Identified } from './identify.ts'
 import { type Judged, judge, kindOf } from './judge.ts'
 import { certainSecretIn } from './mask.ts'
 import type { Body, Call, Caller, Entry, Header } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { peopleBehind } from './people.ts'
 import { preferOf } from './prefer.ts'
+import { isPublic, publicEndpoint } from './public.ts'
+import { callRate } from './rate.ts'
 import { receive, settle } from './receive.ts'
 import { whoCalls } from './record.ts'
 import { hostServed, type Routed, route } from './route.ts'
+import { carry, type Line } from './session.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
 import { taskEndpoint } from './tasks.ts'
 
 /** For this long a stopping gate lets answers under way finish. */
 const drainMs = 15_000
+/** And so long the end of its tunnels may take to be recorded. */
+const cutMs = 3_000
 
 export type Gate = {
-  /** Answers one call. `continues`: the caller waits for `100 Continue` before it sends the body. */
-  handle(request: IncomingMessage, response: ServerResponse, continues?: boolean): void
+  /**
+   * Answers one call. `continues`: the caller waits for `100 Continue` before it sends the body. `line`: it asks for a tunnel, and its
+   * connection can become one.
+   */
+  handle(request: IncomingMessage, response: ServerResponse, continues?: boolean, line?: Line): void
   /** Sends an approved async hold that nobody has sent yet. */
   deliver(id: string): Promise<void>
   /** Held callers get 503 and come again elsewhere; what is being sent is let finish. */
@@ -41,6 +50,7 @@ type Way = {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly continues: boolean
+  readonly line: Line | undefined
   call?: Call
   caller?: Caller
   upstream?: Upstream
@@ -50,12 +60,15 @@ type Way = {
   recorded?: boolean
 }
 
-type Known = Way & { readonly call: Call; readonly caller: Caller }
+type Known = Way & { readonly call: Call; readonly caller: Caller; readonly again: Identified['again'] }
 
 export const gate = (parts: Parts): Gate => {
   const draining = new AbortController()
   const underWay = new Set<Promise<void>>()
-  const holds = holding(parts, draining.signal)
+  const tunnels = new Set<Promise<void>>()
+  const cut = new AbortController()
+  const rate = callRate(() => performance.now())
+  const holds = holding(parts, draining.signal, cut.signal)
 
   // Made once for each upstream of a snapshot; what it says is asked for anew with every call.
   const credentials = new WeakMap<Upstream, Credential>()
@@ -85,12 +98,13 @@ export const gate = (parts: Parts): Gate => {
     const { received, routed, readings } = admit(way)
     // RFC 9110 §9.3.7: about the server itself; it says nothing and asks nobody.
     if (received.target === '*') return write(way.response, 204, [], '')
-    if (received.path === '/.well-known/oauth-protected-resource') return metadata(way, received)
-    const { caller, source } = await parts.identify(received, routed?.upstream, way.settings)
+    if (isPublic(received.path)) return publicEndpoint(parts, way.settings, received, way.response)
+    const { caller, own, again } = await parts.identify(received, routed?.upstream, way.settings)
     way.caller = caller
     // From here on the call is what rules may see and hold: everything but our own credential.
-    const call: Call = { ...received, headers: received.headers.filter(([name]) => name.toLowerCase() !== source) }
-    const known: Known = Object.assign(way, { call, caller })
+    const call: Call = { ...received, headers: received.headers.filter(([name]) => !own.has(name.toLowerCase())) }
+    const known: Known = Object.assign(way, { call, caller, again })
+    refuseHaste(caller, way.settings)
     if (draining.signal.aborted) throw new HoldpointError('shutting_down', 'Send the call again.', { retryAfterS: 1 })
     if (/^\/\.holdpoint(\/|$)/.test(call.path)) {
       if (!call.path.startsWith('/.holdpoint/holds/')) throw new HoldpointError('no_route', 'Nothing is served here.')
@@ -106,9 +120,16 @@ export const gate = (parts: Parts): Gate => {
         'secret_in_target',
         `target: there is a ${secret} in the address, where it would be logged. Send it in a header or the body.`,
       )
-    if (call.upgrade !== undefined)
-      throw new HoldpointError('malformed', 'Upgrade: tunnels are not built yet, so they cannot be let through.')
+    refuseUpgrade(call, way.line)
     return pass(known, routed, readings)
+  }
+
+  const refuseHaste = ({ issuer, subject, client }: Caller, { gate: { limits } }: Settings): void => {
+    const earlyMs = rate.early(JSON.stringify([issuer, subject, client]), limits.callsPerSecond)
+    if (earlyMs === 0) return
+    throw new HoldpointError('too_many_calls', `At most ${limits.callsPerSecond} calls per second are let through.`, {
+      retryAfterS: Math.ceil(earlyMs / 1000),
+    })
   }
 
   /** Matches the call, reading its body only if something needs to. */
@@ -160,6 +181,7 @@ export const gate = (parts: Parts): Gate => {
         settings,
         call,
         caller,
+        again: way.again,
         behind: peopleBehind(caller, settings),
         upstream,
         upstreamTarget: routed.target,
@@ -171,12 +193,13 @@ export const gate = (parts: Parts): Gate => {
         rules,
         reason: single(call, 'holdpoint-reason') ?? caller.reason,
         idempotencyKey: idempotencyKey(call),
-        async: preferOf(call.headers).async,
+        async: call.upgrade === undefined && preferOf(call.headers).async,
         trace: traceOf(call),
       },
       () => {
         way.recorded = true
       },
+      way.line,
     )
   }
 
@@ -209,7 +232,11 @@ export const gate = (parts: Parts): Gate => {
       if (!response.writableFinished) gone.abort()
     })
     try {
-      const added = [...rebuilt(call, settings.gate), ...(await credentialOf(upstream).headers())]
+      const added = [
+        ...rebuilt(call, settings.gate),
+        ...(await credentialOf(upstream).headers()),
+        ...(upstream.assertion === 'always' ? [await asserted(way, upstream)] : []),
+      ]
       const replaced = new Set(added.map(([name]) => name.toLowerCase()))
       if (way.continues && read === undefined && call.contentLength !== 0) response.writeContinue()
       parts.meter.allowed(upstream.name, performance.now() - way.startedAt)
@@ -220,7 +247,8 @@ export const gate = (parts: Parts): Gate => {
           target: routed.target,
           headers: [...headers.filter(([name]) => !replaced.has(name.toLowerCase())), ...added],
           ...bodyToSend(call, request, read),
-          fresh: false,
+          fresh: call.upgrade !== undefined,
+          ...(call.upgrade === undefined ? {} : { upgrade: call.upgrade }),
           signal: gone.signal,
         },
         noted(toResponse(response, []), status => entry.answered(status)),
@@ -237,12 +265,37 @@ export const gate = (parts: Parts): Gate => {
           { cause: sent.cause },
         )
       }
+      if (sent.state === 'upgraded') {
+        entry.answered(101)
+        await tunnelled(way, upstream, sent)
+      }
     } catch (error) {
       const { code } = toError(error)
       entry.failed(code)
       parts.meter.failed(upstream.name, code)
       throw error
     }
+  }
+
+  const asserted = ({ caller, settings, rule }: Known, upstream: Upstream): Promise<Header> =>
+    parts.assertions.allowed(settings.gate.assertionKey, {
+      issuer: settings.gate.url,
+      audience: upstream.name,
+      caller,
+      rule: rule?.name ?? '',
+    })
+
+  const tunnelled = async (
+    way: Known,
+    upstream: Upstream,
+    answer: Extract<Sent, { readonly state: 'upgraded' }>,
+  ): Promise<void> => {
+    const { call, caller, line, settings } = way
+    if (line === undefined) return void answer.socket.destroy()
+    const { kind: _, ...about } = aboutCall(way, 'tunnel.closed')
+    const people = (): readonly string[] => peopleBehind(caller, settings).keys
+    const stoppable = { caller, upstream: upstream.name, people }
+    await carry(parts, { line, call, upstream, answer, own: [], about, stoppable, cut: cut.signal })
   }
 
   // ---- refuse
@@ -254,7 +307,9 @@ export const gate = (parts: Parts): Gate => {
       parts.log.error({ err: error, cause: error.extras.cause, call: way.call?.id }, 'a call failed inside the gate')
     else if (error.extras.cause !== undefined)
       parts.log.debug({ code: error.code, cause: error.extras.cause, call: way.call?.id }, 'a call was refused')
-    if (way.caller === undefined) parts.record.count(request.socket.remoteAddress ?? '', error.code)
+    // What comes in floods is counted: an entry each would only be another flood.
+    if (way.caller === undefined || error.code === 'too_many_calls')
+      parts.record.count(request.socket.remoteAddress ?? '', error.code)
     else if (!way.recorded) {
       try {
         const denied = error.code === 'no_rule' || error.code === 'denied_by_rule'
@@ -277,26 +332,42 @@ export const gate = (parts: Parts): Gate => {
   })
 
   return {
-    handle(request, response, continues = false) {
+    handle(request, response, continues = false, line = undefined) {
       if (misread.has(request.socket)) return
-      const way: Way = { startedAt: performance.now(), settings: parts.settings(), request, response, continues }
+      const way: Way = { startedAt: performance.now(), settings: parts.settings(), request, response, continues, line }
       response.on('error', () => undefined)
       const done: Promise<void> = follow(way)
         .catch(thrown => refuse(way, thrown))
-        .finally(() => underWay.delete(done))
+        .finally(() => {
+          underWay.delete(done)
+          tunnels.delete(done)
+        })
       underWay.add(done)
+      if (line !== undefined) tunnels.add(done)
     },
     deliver: holds.deliver,
     async drain() {
       draining.abort()
-      // An endless stream is cut in the end; everything else is done by then.
-      const enough = new Promise(resolve => setTimeout(resolve, drainMs).unref())
-      await Promise.race([Promise.allSettled(underWay), enough])
+      const within = (ms: number, all: Iterable<Promise<void>>): Promise<unknown> =>
+        Promise.race([Promise.allSettled(all), new Promise(resolve => setTimeout(resolve, ms).unref())])
+      // An endless stream or tunnel is cut in the end; everything else is done by then. How a tunnel ended is still recorded.
+      await within(drainMs, [...underWay, holds.idle()])
+      cut.abort('the gate was stopped')
+      await within(cutMs, tunnels)
     },
   }
 }
 
 // ---- small readings of a call
+
+/** @throws malformed unless this is no upgrade, or a WebSocket on a connection that can become one */
+const refuseUpgrade = ({ upgrade }: Call, line: Line | undefined): void => {
+  if (upgrade === undefined) return
+  if (upgrade !== 'websocket')
+    throw new HoldpointError('malformed', `Upgrade: ${upgrade} is for upstreams of kind kubernetes; this is none.`)
+  if (line === undefined)
+    throw new HoldpointError('malformed', 'Upgrade: send it when every earlier request on the connection is answered.')
+}
 
 const single = (call: Call, name: string): string | undefined =>
   call.headers.find(([header]) => header.toLowerCase() === name)?.[1].trim() || undefined
@@ -375,13 +446,3 @@ const noted = (sink: Sink, seen: (status: number) => void): Sink => ({
     sink.head(status, headers, statusText)
   },
 })
-
-const metadata = (way: Way, call: Call): void => {
-  if (call.method !== 'GET' && call.method !== 'HEAD')
-    throw new HoldpointError('method_not_allowed', 'Use GET here.', { headers: { Allow: 'GET, HEAD' } })
-  answerJson(way.response, 200, {
-    resource: way.settings.gate.url,
-    authorization_servers: way.settings.issuers.map(issuer => issuer.issuer),
-    bearer_methods_supported: ['header'],
-  })
-}

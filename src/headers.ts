@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto'
 import { BlockList, isIP } from 'node:net'
 import type { Call, Header } from './nouns.ts'
+import { preferences } from './prefer.ts'
 import type { Settings } from './settings.ts'
 
 /** Meant for the next hop only (RFC 9110 §7.6.1, and the custom ones); never forwarded in either direction. Lower case. */
@@ -167,7 +168,7 @@ const withoutOurCookies = (value: string): string =>
   filtered(value.split(';'), '; ', value, cookie => /^(?:__(?:host|secure)-)?holdpoint/i.test(cookie.trim()))
 
 const withoutOurPreferences = (value: string): string =>
-  filtered(value.match(/(?:"(?:[^"\\]|\\.)*"|[^,"]|")+/g) ?? [], ', ', value, preference =>
+  filtered(preferences(value), ', ', value, preference =>
     ['respond-async', 'wait'].includes(preference.split(/[=;]/, 1)[0]?.trim().toLowerCase() ?? ''),
   )
 
@@ -247,7 +248,8 @@ const forwardedScheme = (call: Call): 'http' | 'https' | undefined => {
 // A snapshot's list is made into a BlockList once.
 const trustedLists = new WeakMap<readonly string[], BlockList>()
 
-const isTrusted = (address: string, proxies: readonly string[]): boolean => {
+/** Is this one of our own proxies? */
+export const isTrusted = (address: string, proxies: readonly string[]): boolean => {
   const family = isIP(address)
   if (proxies.length === 0 || family === 0) return false
   let list = trustedLists.get(proxies)

@@ -153,6 +153,12 @@ export const verifiedHold = (keys: KeyRing, stored: StoredHold): Hold | undefine
   }
 }
 
+/** Is this our record, but of a schema that only newer replicas know? */
+export const isNewer = (keys: KeyRing, stored: StoredHold): boolean => {
+  const payload = keys.verify(stored.head, place(stored.id, 'head'))
+  return payload !== undefined && (JSON.parse(payload) as { version?: unknown }).version !== 1
+}
+
 /** Reads a hold; undefined if there is none (or none of ours) with this id. @throws store_unavailable */
 export const readHold = async (store: Store, keys: KeyRing, id: string): Promise<Hold | undefined> => {
   if (!/^h_[A-Za-z0-9_-]{22}$/.test(id)) return undefined

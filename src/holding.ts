@@ -1,8 +1,8 @@
 // The held branch of a call's way: may it be held at all, then open or re-attach, wait, and answer its caller in exactly one way.
 // Also sends approved async holds, for which nobody waits on a connection.
 import type { ServerResponse } from 'node:http'
-import { answerJson, write } from './answer.ts'
-import { attend, type Held, openHold } from './attend.ts'
+import { answerJson } from './answer.ts'
+import { attend, type Held, openHold, type Wait } from './attend.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { toResponse } from './forward.ts'
 import { readHold } from './hold.ts'
@@ -10,75 +10,107 @@ import type { Caller } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { foldEmail } from './people.ts'
 import { preferOf } from './prefer.ts'
-import { aboutHold } from './record.ts'
+import { aboutHold, whoCalls } from './record.ts'
 import { release, shortest, type Taker } from './release.ts'
+import type { Line } from './session.ts'
 import type { Rule } from './settings.ts'
 import { statusUrl, taskOf } from './task.ts'
-import { seeToken } from './tasks.ts'
+import { seeAnswer, seeToken, writeKept } from './tasks.ts'
 
 export type Holding = {
   /**
-   * Holds a call until it has an answer. `opened` is called once the hold is on record.
+   * Holds a call until it has an answer. `opened` is called once the hold is on record; `line` is the connection of a call that asks
+   * for a tunnel, which is cut when `cut` aborts.
    * @throws no_owner, reason_required, no_eligible_reviewer, and whatever a hold ends with
    */
-  hold(response: ServerResponse, held: Held, opened: () => void): Promise<void>
+  hold(response: ServerResponse, held: Held, opened: () => void, line?: Line): Promise<void>
   /** Sends an approved async hold that nobody has sent yet. */
   deliver(id: string): Promise<void>
+  /** Resolves when nothing is being sent for async callers any more. */
+  idle(): Promise<void>
 }
 
-export const holding = (parts: Parts, draining: AbortSignal): Holding => {
-  const sending = new Set<string>()
+export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): Holding => {
+  const sending = new Map<string, Promise<void>>()
+  /** How many callers of this process wait with each hold. */
+  const waiting = new Map<string, number>()
 
-  const hold = async (response: ServerResponse, held: Held, opened: () => void): Promise<void> => {
+  const hold = async (response: ServerResponse, held: Held, opened: () => void, line?: Line): Promise<void> => {
     const { settings, call, caller, rules } = held
     refuseUnheld(held)
-    const prefer = preferOf(call.headers)
-    const id = await openHold(parts, held)
-    opened()
-    const full = shortest(rules, approve => approve.waitMs)
+    // From the first moment on: a caller may hang up while its hold opens.
     const gone = new AbortController()
+    if (response.destroyed) gone.abort()
     response.once('close', () => gone.abort())
-    if (prefer.async) await makeAsync(id, caller)
+    const { id, attached } = await openHold(parts, held)
+    opened()
+    if (attached) noteAttached(id, held)
+    const said = preferOf(call.headers)
+    // A tunnel needs its caller's connection: it cannot be fetched later, and a preference may be passed over (RFC 7240 §2).
+    const prefer = { ...said, async: said.async && call.upgrade === undefined }
+    const full = shortest(rules, approve => approve.waitMs)
+    const waitMs = Math.min(prefer.waitMs ?? (prefer.async ? 0 : full), full)
     const taker: Extract<Taker, { kind: 'caller' }> = {
       kind: 'caller',
+      by: { caller, call: call.id, address: call.address },
       sink: toResponse(response, [['Holdpoint-Hold', id]]),
       gone: () => response.destroyed,
       trace: call.headers.filter(([name]) => ['traceparent', 'tracestate'].includes(name.toLowerCase())),
+      ...(line === undefined ? {} : { tunnel: { line, call, cut } }),
     }
-    const waitMs = prefer.async ? Math.min(prefer.waitMs ?? 0, full) : Math.min(prefer.waitMs ?? full, full)
-    const ended = await attend(parts, id, {
+    const keyed = held.idempotencyKey !== undefined
+    // What waits is small: the body is the store's now, and nothing here keeps it.
+    return waited(response, id, {
       settings,
-      caller,
+      again: held.again,
       prefer,
       waitMs,
       gone: gone.signal,
       drain: draining,
       taker,
+      keyed,
     })
-      .catch(thrown => {
-        throw ofHold(thrown, id, statusUrl(settings, id))
-      })
-      .finally(() => {
-        if (gone.signal.aborted) void withdrawn(id)
-      })
-    if (ended.word === 'kept') {
-      const { status, headers, body } = ended.answer
-      return write(
-        response,
-        status,
-        [...headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]],
-        Buffer.from(body, 'base64'),
-      )
-    }
-    if (ended.word === 'waiting') {
-      answerJson(response, 202, taskOf(ended.hold, settings), [
-        ['Location', statusUrl(settings, id)],
-        ['Retry-After', '2'],
-        ['Preference-Applied', prefer.applied],
-        ['Holdpoint-Hold', id],
-      ])
+  }
+
+  const waited = async (response: ServerResponse, id: string, wait: Wait): Promise<void> => {
+    const { settings, prefer, gone, taker } = wait
+    waiting.set(id, (waiting.get(id) ?? 0) + 1)
+    try {
+      if (prefer.async) await makeAsync(id, taker.by.caller)
+      const ended = await attend(parts, id, wait)
+      if (ended.word === 'kept') {
+        writeKept(response, id, ended.answer)
+        await seeAnswer(parts, id)
+      }
+      if (ended.word === 'waiting') {
+        answerJson(response, 202, taskOf(ended.hold, settings), [
+          ['Location', statusUrl(settings, id)],
+          ['Retry-After', '2'],
+          ['Preference-Applied', prefer.applied],
+          ['Holdpoint-Hold', id],
+        ])
+      }
+    } catch (thrown) {
+      throw ofHold(thrown, id, statusUrl(settings, id))
+    } finally {
+      const others = (waiting.get(id) ?? 1) - 1
+      if (others > 0) waiting.set(id, others)
+      else waiting.delete(id)
+      if (gone.aborted && others === 0) void withdrawn(id)
     }
   }
+
+  /** A call that joined a hold is on record with its own id and address. */
+  const noteAttached = (id: string, { call, caller, upstream }: Held): void =>
+    parts.record.note({
+      kind: 'call.attached',
+      call: call.id,
+      hold: id,
+      caller: whoCalls(caller),
+      upstream: upstream.name,
+      method: call.method,
+      address: call.address,
+    })
 
   /** A hold that its caller wants to fetch later: from now on Holdpoint sends it by itself. */
   const makeAsync = async (id: string, caller: Caller): Promise<void> => {
@@ -98,44 +130,54 @@ export const holding = (parts: Parts, draining: AbortSignal): Holding => {
     }
   }
 
-  /** The caller hung up: by the rule, its hold goes with it or stays. */
+  /** The last caller hung up: by the rule, its hold goes with it or stays. */
   const withdrawn = async (id: string): Promise<void> => {
     try {
-      const hold = await readHold(parts.store, parts.keys, id)
-      if (hold?.state !== 'pending' || hold.head.onDisconnect !== 'cancel' || hold.facts.async) return
-      await parts.store.holds.move({
-        hold: id,
-        move: 'cancel',
-        rev: hold.rev,
-        facts: { closedAt: hold.now, decidedBy: 'its caller, by hanging up' },
-        dueAt: null,
-        findableUntilAt: null,
-        entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.cancelled', detail: 'its caller hung up' }),
-      })
+      for (;;) {
+        const hold = await readHold(parts.store, parts.keys, id)
+        if (hold?.state !== 'pending' || hold.head.onDisconnect !== 'cancel' || hold.facts.async) return
+        if (waiting.has(id)) return
+        const moved = await parts.store.holds.move({
+          hold: id,
+          move: 'cancel',
+          rev: hold.rev,
+          facts: { closedAt: hold.now, decidedBy: 'its caller, by hanging up' },
+          dueAt: null,
+          findableUntilAt: null,
+          entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.cancelled', detail: 'its caller hung up' }),
+        })
+        if (moved.word !== 'changed') return
+      }
     } catch (error) {
       parts.log.warn({ err: toError(error), hold: id }, 'a hold whose caller hung up could not be withdrawn')
     }
   }
 
-  const deliver = async (id: string): Promise<void> => {
-    if (sending.has(id) || draining.aborted) return
-    sending.add(id)
+  const sent = async (id: string): Promise<void> => {
     try {
       const hold = await readHold(parts.store, parts.keys, id)
-      if (hold?.state === 'approved' && hold.facts.async)
-        await release(parts, hold, { kind: 'store' }, hold.facts.tokenUntilAt ?? 0)
+      if (hold?.state !== 'approved' || !hold.facts.async || draining.aborted) return
+      // An upstream that could not be reached gets time; the sweep comes by again.
+      if ((hold.facts.retryAt ?? 0) > hold.now) return
+      await release(parts, hold, { kind: 'store' })
     } catch (error) {
       const known = toError(error)
       parts.log[known.code === 'internal' ? 'error' : 'info'](
         { err: known, hold: id },
         'an async hold was not delivered',
       )
-    } finally {
-      sending.delete(id)
     }
   }
 
-  return { hold, deliver }
+  const deliver = (id: string): Promise<void> => {
+    const underWay = sending.get(id)
+    if (underWay !== undefined || draining.aborted) return underWay ?? Promise.resolve()
+    const work = sent(id).finally(() => sending.delete(id))
+    sending.set(id, work)
+    return work
+  }
+
+  return { hold, deliver, idle: async () => void (await Promise.allSettled(sending.values())) }
 }
 
 /** A call that could be held but never rightly approved is refused before anybody is asked. */

@@ -1,106 +1,177 @@
-// Call -> Caller: exactly one token, of one configured issuer, verified with that issuer's keys only.
-// A token that was verified once is remembered by its hash; its times are checked again on every use.
+// Call -> Caller: exactly one token, of one configured issuer, verified with that issuer's keys only or asked about only there.
+// A token that was verified once is remembered by its hash; its times, and what proves that it is in its owner's hands, are checked
+// again at every use. A token that is bound to a key is never taken without the proof.
 import { createHash } from 'node:crypto'
-import { createLocalJWKSet, type JSONWebKeySet, type JWTPayload, errors as joseErrors, jwtVerify } from 'jose'
+import { callerOf } from './claims.ts'
+import { checkProof, type FirstSeen, proofAlgorithms } from './dpop.ts'
 import { HoldpointError } from './errors.ts'
+import { type Introspect, introspect } from './introspect.ts'
 import { type IssuerKeys, issuerKeys } from './issuer-keys.ts'
-import { parseStrict } from './json.ts'
-import type { Actor, Call, Caller, CallerKind, Json } from './nouns.ts'
-import type { Issuer, Settings, Upstream, ValueTest } from './settings.ts'
-import { testValue } from './value.ts'
+import type { Call, Caller } from './nouns.ts'
+import type { Issuer, Settings, Upstream } from './settings.ts'
+import type { Shelf } from './store/store.ts'
+import { beginsAt, looksLikeJwt, type Refuse, readToken, refuseHuge, skewS, verifyToken } from './token.ts'
 
-/** Clocks may differ by this much. */
-const skewS = 60
-/** A token that says it lives longer than this is refused (facts: exp as 1e300). */
-const lifetimeS = 24 * 3600
-const tokenBytes = 16 * 1024
-const maxGroups = 200
-const maxActors = 8
 // A key that is withdrawn stops serving within this time, also for tokens verified before.
 const rememberMs = 10 * 60_000
 const rememberCount = 20_000
 
 export type Identified = {
   readonly caller: Caller
-  /** Lower-case header that carried the token: ours, never forwarded. */
-  readonly source: string
+  /** Lower-case names of the headers that carried the token and its proof: ours, never forwarded, never digested. */
+  readonly own: ReadonlySet<string>
+  /**
+   * Is the token still good? Asked again at its issuer if it is opaque; undefined if it is not, or says something else now.
+   * @throws unauthenticated if that cannot be told at present
+   */
+  again(settings: Settings): Promise<Caller | undefined>
 }
 
 export type Identify = {
-  /** @throws unauthenticated (with RFC 9728 metadata), ambiguous_credentials */
+  /** @throws unauthenticated (with RFC 9728 metadata), ambiguous_credentials, store_unavailable (for tokens with a proof) */
   (call: Call, upstream: Upstream | undefined, settings: Settings): Promise<Identified>
-  /** Issuers whose keys cannot be had at present, with the reason. */
+  /** Issuers whose keys or answers cannot be had at present, with the reason. */
   health(settings: Settings): readonly string[]
 }
 
+type Verified = { readonly caller: Caller; readonly issuer: Issuer }
+type Remembered = Verified & { readonly notBefore: number; readonly untilAt: number }
+
 export const identifier = (options: {
   readonly clock: () => number
-  readonly keys?: (issuer: Issuer) => IssuerKeys
+  /** Where used proofs are noted, for all replicas. */
+  readonly shelf: Pick<Shelf, 'put'>
 }): Identify => {
-  const keysOf = options.keys ?? (issuer => issuerKeys(issuer, options.clock))
+  const { clock } = options
   const keys = new Map<string, IssuerKeys>()
-  let remembered = new Map<string, { caller: Caller; notBefore: number; until: number }>()
-  let rememberedFor: Settings | undefined
+  // By entry and by snapshot: what one configuration made of a token is nothing to the next.
+  const asking = new WeakMap<Issuer, Introspect>()
+  const remembered = new WeakMap<Settings, Map<string, Remembered>>()
+  const firstSeen: FirstSeen = (key, ttlMs) => options.shelf.put(`dpop ${key}`, '1', { ttlMs, when: 'absent' })
 
-  const keysFor = (issuer: Issuer): IssuerKeys => {
-    const id = `${issuer.issuer} ${issuer.jwksUri ?? ''}`
-    const found = keys.get(id) ?? keysOf(issuer)
+  const keysFor = (issuer: Issuer, url: string): IssuerKeys => {
+    const { jwksUri, caFile, bearerTokenFile, staleForMs } = issuer
+    const source = { issuer: url, jwksUri, caFile, bearerTokenFile, staleForMs }
+    const id = JSON.stringify(source)
+    const found = keys.get(id) ?? issuerKeys(source, clock)
     keys.set(id, found)
     return found
   }
+  const askFor = (issuer: Issuer): Introspect | undefined => {
+    if (issuer.introspect === undefined) return undefined
+    const found = asking.get(issuer) ?? introspect(issuer, issuer.introspect, clock)
+    asking.set(issuer, found)
+    return found
+  }
+
+  const opaque = async (
+    token: string,
+    issuer: Issuer,
+    ask: Introspect,
+    settings: Settings,
+    fresh: boolean,
+    refuse: Refuse,
+  ): Promise<Verified> => {
+    const { claims, expiresAt } = await ask(token, fresh, settings.gate.url, refuse)
+    return { caller: callerOf(claims, issuer, expiresAt, refuse), issuer }
+  }
+
+  /** Who a token stands for. `fresh`: nothing that is only remembered of an opaque one counts. */
+  const verify = async (token: string, settings: Settings, fresh: boolean, refuse: Refuse): Promise<Verified> => {
+    const known = remembered.get(settings) ?? new Map<string, Remembered>()
+    remembered.set(settings, known)
+    const hash = createHash('sha256').update(token).digest('base64')
+    const now = clock()
+    const found = known.get(hash)
+    if (found !== undefined && now < found.untilAt && now >= found.notBefore && isLive(found.caller, now)) return found
+    refuseHuge(token, refuse)
+    if (!looksLikeJwt(token)) {
+      const issuer = issuerOfOpaque(token, settings)
+      const ask = issuer && askFor(issuer)
+      if (issuer === undefined || ask === undefined)
+        throw refuse('The token is not a signed JWT, and no issuer here answers for tokens of its form.')
+      return opaque(token, issuer, ask, settings, fresh, refuse)
+    }
+    const read = readToken(token, refuse)
+    // The issuer is chosen by its exact name first; then nothing but its own keys, audience and algorithms count.
+    const issuer = settings.issuers.find(one => one.issuer !== undefined && one.issuer === read.claims.iss)
+    if (issuer?.issuer === undefined) throw refuse("The token's issuer is not one of those this gate trusts.")
+    const ask = askFor(issuer)
+    if (ask !== undefined) return opaque(token, issuer, ask, settings, fresh, refuse)
+    const wanted = { ...issuer, issuer: issuer.issuer }
+    const { claims, expiresAt } = await verifyToken(token, read, wanted, keysFor(issuer, issuer.issuer), now, refuse)
+    const one: Remembered = {
+      caller: callerOf(claims, issuer, expiresAt, refuse),
+      issuer,
+      notBefore: beginsAt(claims),
+      untilAt: now + rememberMs,
+    }
+    if (known.size >= rememberCount) known.delete(known.keys().next().value ?? '')
+    known.set(hash, one)
+    return one
+  }
 
   const identify = async (call: Call, upstream: Upstream | undefined, settings: Settings): Promise<Identified> => {
-    const { token, source } = tokenOf(call, upstream, settings)
-    if (rememberedFor !== settings) {
-      rememberedFor = settings
-      remembered = new Map()
+    const shown = tokenOf(call, upstream, settings)
+    const refuse = refusing(settings, shown.scheme, 'invalid_token')
+    const { caller, issuer } = await verify(shown.token, settings, false, refuse)
+    const jkt = boundTo(caller, issuer, shown, call, settings)
+    if (jkt !== undefined) {
+      const refuseProof = refusing(settings, 'DPoP', 'invalid_dpop_proof')
+      const [proof, ...more] = valuesOf(call, 'dpop')
+      if (proof === undefined || more.length > 0) throw refuseProof('Send one DPoP header, with a proof for this call.')
+      const asked = { method: call.method, origin: originOf(call, upstream, settings), path: call.path }
+      await checkProof(proof, shown.token, jkt, asked, clock(), firstSeen, refuseProof)
     }
-    const hash = createHash('sha256').update(token).digest('base64')
-    const now = options.clock()
-    const known = remembered.get(hash)
-    if (
-      known !== undefined &&
-      now < known.until &&
-      now >= known.notBefore &&
-      now < known.caller.expiresAt + skewS * 1000
-    ) {
-      return { caller: known.caller, source }
+    return {
+      caller,
+      own: shown.own,
+      async again(now) {
+        try {
+          const { caller: other } = await verify(shown.token, now, true, refusing(now, shown.scheme, 'invalid_token'))
+          return sameCaller(caller, other) ? other : undefined
+        } catch (error) {
+          if (error instanceof HoldpointError && error.code === 'unauthenticated' && !error.extras.retryAfterS)
+            return undefined
+          throw error
+        }
+      },
     }
-    const { caller, notBefore } = await verified(token, settings, now, keysFor)
-    if (remembered.size >= rememberCount) remembered.delete(remembered.keys().next().value ?? '')
-    remembered.set(hash, { caller, notBefore, until: now + rememberMs })
-    return { caller, source }
   }
 
   return Object.assign(identify, {
     health: (settings: Settings) =>
       settings.issuers.flatMap(issuer => {
-        const why = keys.get(`${issuer.issuer} ${issuer.jwksUri ?? ''}`)?.trouble()
+        const why =
+          askFor(issuer)?.trouble() ??
+          (issuer.issuer === undefined ? undefined : keysFor(issuer, issuer.issuer).trouble())
         return why === undefined ? [] : [`issuer ${issuer.name}: ${why}`]
       }),
   })
 }
 
-const refusal = (
-  settings: Settings,
-  detail: string,
-  error: 'invalid_token' | undefined,
-  cause?: unknown,
-): HoldpointError => {
-  const metadata = `resource_metadata="${settings.gate.url}/.well-known/oauth-protected-resource"`
-  return new HoldpointError('unauthenticated', detail, {
-    cause,
-    headers: {
-      'WWW-Authenticate': error === undefined ? `Bearer ${metadata}` : `Bearer error="${error}", ${metadata}`,
-    },
-  })
+const isLive = (caller: Caller, now: number): boolean => now < caller.expiresAt + skewS * 1000
+
+/** The one entry that answers for an opaque token: the one whose prefix it has, else the one without a prefix. */
+const issuerOfOpaque = (token: string, { issuers }: Settings): Issuer | undefined => {
+  const of = (fits: (prefix: string | undefined) => boolean): Issuer[] =>
+    issuers.filter(({ introspect }) => introspect !== undefined && fits(introspect.prefix))
+  const named = of(prefix => prefix !== undefined && token.startsWith(prefix))
+  const found = named.length > 0 ? named : of(prefix => prefix === undefined)
+  return found.length === 1 ? found[0] : undefined
 }
+
+// ---- where the token is
+
+type Scheme = 'Bearer' | 'DPoP'
+
+type Shown = { readonly token: string; readonly scheme: Scheme; readonly own: ReadonlySet<string> }
 
 const valuesOf = (call: Call, name: string): string[] =>
   call.headers.filter(([header]) => header.toLowerCase() === name).map(([, value]) => value)
 
 /** Finds the one token of a call: DESIGN §6, "exactly one source". */
-const tokenOf = (call: Call, upstream: Upstream | undefined, settings: Settings): { token: string; source: string } => {
+const tokenOf = (call: Call, upstream: Upstream | undefined, settings: Settings): Shown => {
   const own = valuesOf(call, 'holdpoint-authorization')
   // With Holdpoint-Authorization, Authorization belongs to the upstream.
   const standard = own.length > 0 ? [] : valuesOf(call, 'authorization')
@@ -109,234 +180,109 @@ const tokenOf = (call: Call, upstream: Upstream | undefined, settings: Settings)
       ? []
       : valuesOf(call, upstream.tokenHeader)
   const found = own.length + standard.length + named.length
-  if (found === 0) throw refusal(settings, 'Send an access token as "Authorization: Bearer <token>".', undefined)
+  if (found === 0) throw unshown(settings)
   if (found > 1) {
     throw new HoldpointError(
       'ambiguous_credentials',
       `Send exactly one of Authorization, Holdpoint-Authorization${upstream?.tokenHeader ? `, ${upstream.tokenHeader}` : ''}, once.`,
     )
   }
-  if (named[0] !== undefined) return { token: plain(named[0], settings), source: upstream?.tokenHeader ?? '' }
+  const refuse = refusing(settings, 'Bearer', 'invalid_token')
+  if (named[0] !== undefined) {
+    const token = plain(named[0], refuse)
+    return { token, scheme: 'Bearer', own: new Set([upstream?.tokenHeader ?? '', 'dpop']) }
+  }
   const value = own[0] ?? standard[0] ?? ''
   const source = own.length > 0 ? 'holdpoint-authorization' : 'authorization'
-  const [, scheme = '', rest = ''] = /^([A-Za-z]+) +(\S+)$/.exec(value) ?? []
-  if (scheme.toLowerCase() === 'bearer') return { token: rest, source }
-  if (scheme.toLowerCase() === 'basic' && source === 'authorization') {
-    const decoded = Buffer.from(rest, 'base64').toString('utf8')
-    const colon = decoded.indexOf(':')
-    return { token: plain(colon < 0 ? '' : decoded.slice(colon + 1), settings), source }
+  const [, word = '', rest = ''] = /^([A-Za-z]+) +([\x21-\x7e]+)$/.exec(value) ?? []
+  switch (word.toLowerCase()) {
+    case 'dpop':
+      return { token: rest, scheme: 'DPoP', own: new Set([source, 'dpop']) }
+    case 'bearer':
+      // Beside an Authorization that belongs to the upstream, so does the proof.
+      return { token: rest, scheme: 'Bearer', own: new Set(own.length > 0 ? [source] : [source, 'dpop']) }
+    case 'basic': {
+      if (own.length > 0) break
+      const decoded = Buffer.from(rest, 'base64').toString('utf8')
+      const colon = decoded.indexOf(':')
+      const token = plain(colon < 0 ? '' : decoded.slice(colon + 1), refuse)
+      return { token, scheme: 'Bearer', own: new Set([source, 'dpop']) }
+    }
   }
-  throw refusal(settings, `The ${source} header is not "Bearer <token>".`, 'invalid_token')
+  throw refuse(`The ${source} header is not "Bearer <token>".`)
 }
 
-const plain = (value: string, settings: Settings): string => {
+const plain = (value: string, refuse: Refuse): string => {
   const token = value.replace(/^Bearer +/i, '')
-  if (!/^\S+$/.test(token)) throw refusal(settings, 'The token is empty or has white space in it.', 'invalid_token')
+  if (!/^[\x21-\x7e]+$/.test(token))
+    throw refuse('The token is empty, or has white space or characters outside ASCII in it.')
   return token
 }
 
-const verified = async (
-  token: string,
-  settings: Settings,
-  now: number,
-  keysFor: (issuer: Issuer) => IssuerKeys,
-): Promise<{ caller: Caller; notBefore: number }> => {
-  const invalid = (detail: string, cause?: unknown): HoldpointError => refusal(settings, detail, 'invalid_token', cause)
-  if (token.length > tokenBytes) throw invalid('The token is longer than 16 KiB.')
-  const parts = token.split('.')
-  if (parts.length !== 3) throw invalid('The token is not a signed JWT (three parts).')
-  const header = part(parts[0] ?? '')
-  const claims = part(parts[1] ?? '')
-  if (header === undefined || claims === undefined) throw invalid('The token cannot be read.')
-  // The issuer is chosen by its exact name first; then nothing but its own keys, audience and algorithms count.
-  const issuer = settings.issuers.find(one => one.issuer === claims.iss)
-  if (issuer === undefined) throw invalid("The token's issuer is not one of those this gate trusts.")
-  const kind = String(header.typ ?? 'jwt')
-    .toLowerCase()
-    .replace(/^application\//, '')
-  if (!['jwt', 'at+jwt'].includes(kind)) throw invalid("The token's typ is not that of an access token.")
-  if (header.crit !== undefined || header.b64 !== undefined)
-    throw invalid('The token asks for an extension that is not known here.')
-  if (typeof header.kid === 'string' && header.kid.length > 256) throw invalid("The token's kid is too long.")
+// ---- what proves that it is its owner's
 
-  const payload = await check(token, issuer, keysFor(issuer), now, invalid)
-  const { exp, iat, nbf } = payload
-  if (typeof exp !== 'number' || !Number.isFinite(exp)) throw invalid('The token has no end (exp).')
-  for (const [name, time] of [
-    ['iat', iat],
-    ['nbf', nbf],
-  ] as const) {
-    if (time !== undefined && (typeof time !== 'number' || !Number.isFinite(time) || time > now / 1000 + skewS))
-      throw invalid(`The token's ${name} lies in the future.`)
-  }
-  if (exp - (iat ?? now / 1000) > lifetimeS + skewS) throw invalid('The token lives longer than 24 h.')
-  // ID tokens are for clients, not for APIs.
-  if (payload.nonce !== undefined || payload.at_hash !== undefined || payload.c_hash !== undefined)
-    throw invalid('This is an ID token; send an access token.')
-  if (payload.token_use !== undefined && payload.token_use !== 'access')
-    throw invalid('This is not an access token (token_use).')
-  return {
-    caller: callerOf(payload as { [name: string]: Json }, issuer, exp * 1000, invalid),
-    notBefore: Math.max(iat ?? 0, nbf ?? 0) * 1000 - skewS * 1000,
-  }
+/** The thumbprint for which a DPoP proof is due, if the token is bound to a key. @throws unauthenticated for a binding that is not kept */
+const boundTo = (caller: Caller, issuer: Issuer, shown: Shown, call: Call, settings: Settings): string | undefined => {
+  const refuse = refusing(settings, shown.scheme, 'invalid_token')
+  const { cnf } = caller.claims
+  if (cnf !== undefined && (cnf === null || typeof cnf !== 'object' || Array.isArray(cnf)))
+    throw refuse("The token's cnf is not an object.")
+  const { jkt, 'x5t#S256': thumbprint, ...others } = (cnf ?? {}) as { readonly [method: string]: unknown }
+  // RFC 7800 §3.1: what is not understood of a binding cannot be kept.
+  if (cnf !== undefined && (Object.keys(others).length > 0 || (jkt === undefined && thumbprint === undefined)))
+    throw refuse('The token is bound to a key in a way that cannot be proven here (cnf).')
+  if (thumbprint !== undefined && (typeof thumbprint !== 'string' || thumbprint !== call.clientCertificate))
+    throw refuse('The token is bound to a client certificate that this connection does not show (cnf x5t#S256).')
+  // RFC 9449 §7.2: never as Bearer, whatever the entry says.
+  const refuseUnproven = refusing(settings, 'DPoP', 'invalid_token')
+  if (jkt !== undefined && (typeof jkt !== 'string' || shown.scheme !== 'DPoP'))
+    throw refuseUnproven('The token is bound to a key: send it as "Authorization: DPoP <token>", with a proof.')
+  if (jkt === undefined && shown.scheme === 'DPoP')
+    throw refuse('The token is not bound to a key (cnf.jkt), so nothing proves whose it is.')
+  if (issuer.dpop === 'required' && jkt === undefined)
+    throw refuseUnproven('Tokens of this issuer have to be bound to a key (DPoP).')
+  if (issuer.mtls === 'required' && thumbprint === undefined)
+    throw refuse('Tokens of this issuer have to be bound to a client certificate (cnf x5t#S256).')
+  return jkt
 }
 
-const check = async (
-  token: string,
-  issuer: Issuer,
-  keys: IssuerKeys,
-  now: number,
-  invalid: (detail: string, cause?: unknown) => HoldpointError,
-): Promise<JWTPayload> => {
-  const attempt = async (set: JSONWebKeySet): Promise<JWTPayload> => {
-    const { payload } = await jwtVerify(token, createLocalJWKSet(set), {
-      issuer: issuer.issuer,
-      audience: [...issuer.audience],
-      algorithms: [...issuer.algorithms],
-      requiredClaims: ['exp'],
-      clockTolerance: skewS,
-      currentDate: new Date(now),
+// Callers of an upstream with a host of its own write that host, everybody else writes the gate's.
+const originOf = (call: Call, upstream: Upstream | undefined, { gate }: Settings): string => {
+  const host = valuesOf(call, 'host')[0]
+  if (upstream === undefined || 'prefix' in upstream.at || host === undefined) return new URL(gate.url).origin
+  return URL.parse(`${new URL(gate.url).protocol}//${host}`)?.origin ?? ''
+}
+
+/** Is it still the same caller, with the same people behind? What else is said of them now is for the rules to judge. */
+const sameCaller = (one: Caller, other: Caller): boolean => {
+  const who = ({ issuer, directory, subject, person, client, email, owner, actors }: Caller): string =>
+    JSON.stringify([issuer, directory, subject, person, client, email, owner, actors])
+  return who(one) === who(other)
+}
+
+// ---- how it is refused
+
+const metadataOf = ({ gate }: Settings): string =>
+  `resource_metadata="${gate.url}/.well-known/oauth-protected-resource"`
+
+const dpopHint = `algs="${proofAlgorithms.join(' ')}"`
+
+const refusing =
+  (settings: Settings, scheme: Scheme, error: 'invalid_token' | 'invalid_dpop_proof'): Refuse =>
+  (detail, cause, retryAfterS) => {
+    const hint = scheme === 'DPoP' ? `, ${dpopHint}` : ''
+    return new HoldpointError('unauthenticated', detail, {
+      cause,
+      headers: { 'WWW-Authenticate': `${scheme} error="${error}"${hint}, ${metadataOf(settings)}` },
+      ...(retryAfterS === undefined ? {} : { retryAfterS }),
     })
-    return payload
   }
-  try {
-    const set = await keys.current()
-    try {
-      return await attempt(set)
-    } catch (error) {
-      if (!(error instanceof joseErrors.JWKSNoMatchingKey)) throw error
-      const newer = await keys.newer(set)
-      if (newer === undefined) throw error
-      return await attempt(newer)
-    }
-  } catch (error) {
-    if (error instanceof joseErrors.JWTExpired) throw invalid('The token has expired.', error)
-    if (error instanceof joseErrors.JWTClaimValidationFailed)
-      throw invalid(`The token's ${error.claim} is not what this gate needs.`, error)
-    if (error instanceof joseErrors.JWKSNoMatchingKey)
-      throw invalid('The token is signed with a key that its issuer does not publish.', error)
-    if (error instanceof joseErrors.JOSEError) throw invalid("The token's signature or form is not valid.", error)
-    throw invalid("The issuer's keys cannot be had, so the token cannot be verified.", error)
-  }
-}
 
-// Header and claims as strict JSON: a name given twice has two readings.
-const part = (text: string): { readonly [name: string]: Json } | undefined => {
-  if (!/^[A-Za-z0-9_-]+$/.test(text)) return undefined
-  const parsed = parseStrict(Buffer.from(text, 'base64url'))
-  if ('unknown' in parsed || parsed.value === null || typeof parsed.value !== 'object' || Array.isArray(parsed.value))
-    return undefined
-  return parsed.value as { readonly [name: string]: Json }
-}
-
-/** The first of the named claims that is there, as text. */
-const text = (claims: { readonly [name: string]: Json }, names: readonly string[]): string | undefined => {
-  for (const name of names) {
-    const value = Object.hasOwn(claims, name) ? claims[name] : undefined
-    if (typeof value === 'string' && value !== '') return value
-    if (typeof value === 'number') return String(value)
-  }
-  return undefined
-}
-
-const callerOf = (
-  claims: { readonly [name: string]: Json },
-  issuer: Issuer,
-  expiresAt: number,
-  invalid: (detail: string) => HoldpointError,
-): Caller => {
-  const subject = text(claims, issuer.claims.subject)
-  if (subject === undefined) throw invalid(`The token has no ${issuer.claims.subject.join(' or ')}.`)
-  const groups: string[] = []
-  for (const name of issuer.claims.groups) {
-    const value = claims[name]
-    if (value === undefined) continue
-    for (const group of Array.isArray(value) ? value : [value]) if (typeof group === 'string') groups.push(group)
-    break
-  }
-  if (groups.length > maxGroups) throw invalid(`The token names more than ${maxGroups} groups.`)
-  const client = text(claims, issuer.claims.client)
-  const person = text(claims, issuer.claims.person)
-  const email = text(claims, issuer.claims.email)
-  const owner = text(claims, issuer.claims.owner)
-  const name = text(claims, issuer.claims.name)
-  const reason = text(claims, issuer.claims.reason)
-  const actors = actorsOf(claims.act, issuer, invalid)
-  return {
-    issuer: issuer.name,
-    ...(issuer.directory === undefined ? {} : { directory: issuer.directory }),
-    subject,
-    ...(person === undefined ? {} : { person }),
-    ...(client === undefined ? {} : { client }),
-    kind: kindOf(claims, issuer, { subject, client, person, email, owner }, actors.length > 0),
-    ...(name === undefined ? {} : { name }),
-    ...(email === undefined ? {} : { email }),
-    groups,
-    ...(owner === undefined ? {} : { owner }),
-    ...(reason === undefined ? {} : { reason }),
-    actors,
-    claims,
-    expiresAt,
-  }
-}
-
-// RFC 8693 §4.1: the outermost act is the current actor, deeper ones are history. All of them are behind the call.
-const actorsOf = (act: Json | undefined, issuer: Issuer, invalid: (detail: string) => HoldpointError): Actor[] => {
-  const actors: Actor[] = []
-  for (let at = act; at !== undefined; ) {
-    if (at === null || typeof at !== 'object' || Array.isArray(at)) throw invalid("The token's act is not an object.")
-    const claims = at as { readonly [name: string]: Json }
-    const subject = text(claims, ['sub'])
-    if (subject === undefined) throw invalid("An actor in the token's act has no sub.")
-    if (actors.length === maxActors) throw invalid(`The token's act chain is longer than ${maxActors}.`)
-    const client = text(claims, issuer.claims.client)
-    const email = text(claims, ['email'])
-    actors.push({
-      issuer: issuer.name,
-      subject,
-      ...(client === undefined ? {} : { client }),
-      ...(email === undefined ? {} : { email }),
-    })
-    at = claims.act
-  }
-  return actors
-}
-
-const kindOf = (
-  claims: { readonly [name: string]: Json },
-  issuer: Issuer,
-  who: {
-    subject: string
-    client: string | undefined
-    person: string | undefined
-    email: string | undefined
-    owner: string | undefined
-  },
-  delegated: boolean,
-): CallerKind => {
-  const kind = issuerKind(claims, issuer, who)
-  // A token with an act chain is used by its actor, who is never a human at the keyboard.
-  return delegated && kind === 'human' ? 'agent' : kind
-}
-
-const issuerKind = (
-  claims: { readonly [name: string]: Json },
-  issuer: Issuer,
-  who: {
-    subject: string
-    client: string | undefined
-    person: string | undefined
-    email: string | undefined
-    owner: string | undefined
-  },
-): CallerKind => {
-  if (issuer.kind === 'auto') {
-    if (who.owner !== undefined) return 'agent'
-    if (who.client !== undefined && who.client === who.subject) return 'workload'
-    return who.person !== undefined || who.email !== undefined ? 'human' : 'workload'
-  }
-  if (typeof issuer.kind === 'string') return issuer.kind
-  const fits = ([name, test]: [string, ValueTest]): boolean =>
-    testValue(test, Object.hasOwn(claims, name) ? claims[name] : undefined) === true
-  return issuer.kind.find(({ when }) => Object.entries(when).every(fits))?.kind ?? 'workload'
+// RFC 6750 §3.1: whoever showed nothing is told where to ask, and of no error.
+const unshown = (settings: Settings): HoldpointError => {
+  const bearer = `Bearer ${metadataOf(settings)}`
+  const bound = settings.issuers.some(({ dpop }) => dpop === 'required')
+  return new HoldpointError('unauthenticated', 'Send an access token as "Authorization: Bearer <token>".', {
+    headers: { 'WWW-Authenticate': bound ? `${bearer}, DPoP ${dpopHint}, ${metadataOf(settings)}` : bearer },
+  })
 }

@@ -1,17 +1,26 @@
 // An issuer's public keys: found by discovery or by `jwksUri`, fetched without redirects and within bounds, kept while the issuer is down.
 // An unknown key id makes us look again, but not more often than the cool-down, so a flood of forged ids costs the issuer nothing.
 import type { JSONWebKeySet, JWK } from 'jose'
-import type { Issuer } from './settings.ts'
+import { ask, safeUrl } from './ask.ts'
 
 const freshMs = 10 * 60_000
 const staleMs = 24 * 3600_000
 const cooldownMs = 30_000
-const timeoutMs = 5_000
 const maxBytes = 512 * 1024
 const maxKeys = 100
 
+/** Where an issuer's keys are, and how it is asked for them. */
+export type KeySource = {
+  readonly issuer: string
+  readonly jwksUri?: string | undefined
+  readonly caFile?: string | undefined
+  readonly bearerTokenFile?: string | undefined
+  /** For how long keys serve that cannot be fetched anew, counted from when they were fetched; 24 h unless it says less. */
+  readonly staleForMs?: number | undefined
+}
+
 export type IssuerKeys = {
-  /** The keys to try first. Throws when there have never been any, or none for 24 h. */
+  /** The keys to try first. Throws when there have never been any, or none for too long. */
   current(): Promise<JSONWebKeySet>
   /** A newer set than the one given, or undefined if there is none or it is too soon to ask. */
   newer(than: JSONWebKeySet): Promise<JSONWebKeySet | undefined>
@@ -19,43 +28,40 @@ export type IssuerKeys = {
   trouble(): string | undefined
 }
 
-type Fetch = (url: string) => Promise<unknown>
-
-/** @param fetchJson for tests of this file only; the real one is bounded in time and size and follows no redirect. */
-export const issuerKeys = (
-  issuer: Pick<Issuer, 'issuer' | 'jwksUri'>,
-  clock: () => number,
-  fetchJson: Fetch = boundedJson,
-): IssuerKeys => {
+export const issuerKeys = (source: KeySource, clock: () => number): IssuerKeys => {
+  const keptMs = Math.max(freshMs, source.staleForMs ?? staleMs)
   let set: JSONWebKeySet | undefined
   let fetchedAt = Number.NEGATIVE_INFINITY
   let askedAt = Number.NEGATIVE_INFINITY
   let why: string | undefined
   let underWay: Promise<void> | undefined
+  const tooOld = (): boolean => clock() - fetchedAt > keptMs
 
-  const ask = async (): Promise<void> => {
+  const fetched = async (): Promise<void> => {
     askedAt = clock()
     try {
-      const uri = issuer.jwksUri ?? (await discovered(issuer.issuer, fetchJson))
-      set = usable(await fetchJson(uri))
+      set = usable(await keysOf(source))
       fetchedAt = clock()
       why = undefined
     } catch (error) {
       why = error instanceof Error ? error.message : String(error)
-      if (set === undefined || clock() - fetchedAt > staleMs) throw error
+      if (set === undefined || tooOld()) throw error
     }
   }
   const once = (): Promise<void> => {
-    underWay ??= ask().finally(() => {
+    underWay ??= fetched().finally(() => {
       underWay = undefined
     })
     return underWay
   }
 
   return {
-    trouble: () => why,
+    trouble: () =>
+      why === undefined || set === undefined
+        ? why
+        : `${why}; its last keys ${tooOld() ? 'served' : 'serve'} until ${new Date(fetchedAt + keptMs).toISOString()}`,
     async current() {
-      if (set === undefined || clock() - fetchedAt > staleMs) {
+      if (set === undefined || tooOld()) {
         // Without any keys a failed attempt rests as well: an issuer that is down is not asked for every call.
         if (why !== undefined && clock() - askedAt < 1_000 && underWay === undefined) throw new Error(why)
         await once()
@@ -75,22 +81,26 @@ export const issuerKeys = (
   }
 }
 
-const discovered = async (issuer: string, fetchJson: Fetch): Promise<string> => {
-  const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
-  const found = (await fetchJson(url)) as { issuer?: unknown; jwks_uri?: unknown }
+// Our token for the issuer goes to the issuer, and to the place of its keys that configuration names: never where a document points to.
+const keysOf = async ({ issuer, jwksUri, caFile, bearerTokenFile }: KeySource): Promise<unknown> => {
+  const how = { limit: maxBytes, caFile, bearerTokenFile }
+  if (jwksUri !== undefined) return ask(jwksUri, how)
+  const found = (await ask(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, how)) as {
+    readonly issuer?: unknown
+    readonly jwks_uri?: unknown
+  } | null
   if (found?.issuer !== issuer) throw new Error('its discovery document names another issuer')
-  if (typeof found.jwks_uri !== 'string' || !safeUrl(found.jwks_uri))
-    throw new Error('its discovery document has no usable jwks_uri')
-  return found.jwks_uri
-}
-
-/** Keys come over https, or from this very machine. */
-export const safeUrl = (text: string): boolean => {
-  const url = URL.parse(text)
-  if (url === null) return false
-  return (
-    url.protocol === 'https:' || (url.protocol === 'http:' && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname))
-  )
+  const uri = found.jwks_uri
+  if (typeof uri !== 'string' || !safeUrl(uri)) throw new Error('its discovery document has no usable jwks_uri')
+  if (bearerTokenFile === undefined || new URL(uri).origin === new URL(issuer).origin) return ask(uri, how)
+  try {
+    return await ask(uri, { limit: maxBytes, caFile })
+  } catch (cause) {
+    throw new Error(
+      `${(cause as Error).message} at ${new URL(uri).origin}, which is not the issuer's and so gets no token; say jwksUri`,
+      { cause },
+    )
+  }
 }
 
 // Weak keys verify anything their finder likes (facts J7); symmetric ones have no place in a public set (J2).
@@ -101,30 +111,21 @@ const usable = (found: unknown): JSONWebKeySet => {
   return { keys: (keys as JWK[]).filter(strong) }
 }
 
-const strong = (key: JWK): boolean => {
+/** Is this a public key of a kind and a size that can be trusted to verify? One that shows its private part is no longer anybody's. */
+export const strong = (key: JWK): boolean => {
   if (key === null || typeof key !== 'object' || (key.use !== undefined && key.use !== 'sig')) return false
+  if (key.d !== undefined || key.k !== undefined) return false
   if (key.kty === 'EC' || key.kty === 'OKP') return true
   if (key.kty !== 'RSA' || typeof key.n !== 'string' || typeof key.e !== 'string') return false
-  const exponent = Buffer.from(key.e, 'base64url')
-  const modulus = Buffer.from(key.n, 'base64url')
-  const bits = modulus.length * 8 - Math.clz32(modulus[0] ?? 0) + 24
-  const odd = ((exponent.at(-1) ?? 0) & 1) === 1
-  return bits >= 2048 && odd && exponent.length <= 8 && BigInt(`0x${exponent.toString('hex') || '0'}`) >= 65537n
+  const modulus = number(key.n)
+  const exponent = number(key.e)
+  return modulus.bits >= 2048 && modulus.odd && exponent.odd && exponent.bits >= 17 && exponent.bits <= 64
 }
 
-const boundedJson: Fetch = async url => {
-  const response = await fetch(url, {
-    redirect: 'error',
-    signal: AbortSignal.timeout(timeoutMs),
-    headers: { accept: 'application/json' },
-  })
-  if (!response.ok) throw new Error(`it answered ${response.status}`)
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length
-    if (size > maxBytes) throw new Error('its answer is larger than 512 KiB')
-    chunks.push(chunk)
-  }
-  return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown
+// Zeros in front make a number longer, not larger. With 17 bits and an odd end an exponent is at least 65537.
+const number = (text: string): { readonly bits: number; readonly odd: boolean } => {
+  const bytes = Buffer.from(text, 'base64url')
+  const first = bytes.findIndex(byte => byte !== 0)
+  const bits = first < 0 ? 0 : (bytes.length - first) * 8 - Math.clz32(bytes[first] ?? 0) + 24
+  return { bits, odd: ((bytes.at(-1) ?? 0) & 1) === 1 }
 }

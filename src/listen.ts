@@ -1,56 +1,211 @@
-// The gate's socket: Node's strict parser with our limits, and the raw refusal for what never becomes a request.
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+// The gate's socket: Node's strict parser with our limits, and the raw refusal for what never becomes a request. Nothing here reads a
+// request: it keeps clients from being slow, many or loud, and no answer of ours is ever put into the middle of another one.
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { rawRefusal } from './answer.ts'
 import { type ErrorCode, HoldpointError } from './errors.ts'
-import type { Listen } from './settings.ts'
+import type { Line } from './session.ts'
+import type { Limits, Listen, ListenTls } from './settings.ts'
+import { refuseBadCertificates, serverTls } from './tls.ts'
 
-/** How long a client may take for its head and for its whole request, how long an idle connection is kept, and what one connection may ask. */
-const headTimeoutMs = 10_000
-const requestTimeoutMs = 15 * 60_000
-const keepAliveMs = 65_000
+/** How long a client may take, and what one connection may ask. Milliseconds. */
+const usual = {
+  /** For its head, or the TLS handshake. */
+  headMs: 10_000,
+  /** For its whole request. */
+  requestMs: 15 * 60_000,
+  /** Between two pieces of its body, or of the answer it takes. */
+  stallMs: 60_000,
+  keepAliveMs: 65_000,
+  checkMs: 2_000,
+}
 const requestsPerSocket = 1_000
+const probeMs = 30_000
 const drainMs = 5_000
+
+export type Patience = typeof usual
 
 export type Listening = { readonly url: string; readonly port: number; close(): Promise<void> }
 
 export type GateListener = {
-  handle(request: IncomingMessage, response: ServerResponse, continues?: boolean): void
+  handle(request: IncomingMessage, response: ServerResponse, continues?: boolean, line?: Line): void
   unparsed(address: string, code: ErrorCode): void
+  /** The limits in force now; only `header` counts as it was at the start. */
+  limits(): Pick<Limits, 'header' | 'connections' | 'connectionsPerAddress'>
+  /** Is this one of our own proxies, behind which are many callers? */
+  trusted(address: string): boolean
 }
 
-/** @throws an Error that names the address if it cannot be listened on */
-export const listenGate = async (listener: GateListener, where: Listen, maxHeaderBytes: number): Promise<Listening> => {
-  const server = createServer({
-    maxHeaderSize: maxHeaderBytes,
-    headersTimeout: headTimeoutMs,
-    requestTimeout: requestTimeoutMs,
-    keepAliveTimeout: keepAliveMs,
-    connectionsCheckingInterval: 2_000,
+export type GateListening = Listening & {
+  /** From now on new connections get this certificate. */
+  secure(tls: ListenTls): void
+}
+
+/**
+ * @param tls undefined: plain HTTP
+ * @throws an Error that names the address if it cannot be listened on
+ */
+export const listenGate = async (
+  listener: GateListener,
+  where: Listen,
+  tls?: ListenTls,
+  patience: Partial<Patience> = {},
+): Promise<GateListening> => {
+  const times = { ...usual, ...patience }
+  // What is not answered yet on a connection.
+  const open = new WeakMap<Duplex, Set<ServerResponse>>()
+  const options = {
+    maxHeaderSize: listener.limits().header,
+    headersTimeout: times.headMs,
+    requestTimeout: times.requestMs,
+    keepAliveTimeout: times.keepAliveMs,
+    connectionsCheckingInterval: times.checkMs,
+    keepAlive: true,
+    keepAliveInitialDelay: probeMs,
     insecureHTTPParser: false,
     // A missing Host is refused by receive, with a reason.
     requireHostHeader: false,
-    // An upgrade is a call like any other.
-    shouldUpgradeCallback: () => false,
-  })
+    // A WebSocket is a call like any other; only its connection is taken from Node. Anything else that asks for an upgrade is a plain
+    // request, and so is one whose connection is still in use: receive says what is wrong with it.
+    shouldUpgradeCallback: (request: IncomingMessage) =>
+      request.headers.upgrade?.toLowerCase() === 'websocket' && (open.get(request.socket)?.size ?? 0) === 0,
+  }
+  const server =
+    tls === undefined
+      ? createServer(options)
+      : createTlsServer({ ...options, ...serverTls(tls), handshakeTimeout: times.headMs })
   server.maxRequestsPerSocket = requestsPerSocket
   // With a limit Node drops what is over it, unseen; receive counts instead.
   server.maxHeadersCount = 0
-  server.on('request', (request, response) => listener.handle(request, response))
-  server.on('checkContinue', (request, response) => listener.handle(request, response, true))
-  server.on('checkExpectation', (request, response) => listener.handle(request, response))
-  server.on('connect', (_request, socket: Socket) => refuse(socket, 'method_not_allowed', listener))
-  server.on('clientError', (error: Error & { code?: string }, socket) => {
-    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
-    refuse(socket as Socket, error.code === 'HPE_HEADER_OVERFLOW' ? 'head_too_large' : 'malformed', listener)
+  server.setTimeout(times.stallMs)
+
+  const take = (request: IncomingMessage, response: ServerResponse, continues = false): void => {
+    const { socket } = request
+    const unanswered = open.get(socket) ?? new Set()
+    open.set(socket, unanswered.add(response))
+    response.once('close', () => unanswered.delete(response))
+    // Only who owes something is slow: bytes that we wait for, or bytes that it does not take.
+    response.on('timeout', () => {
+      const owesBody = !request.complete && request.readableLength < request.readableHighWaterMark
+      if (socket.writableLength > 0 || owesBody) socket.destroy()
+    })
+    listener.handle(request, response, continues)
+  }
+  server.on('request', (request, response) => take(request, response))
+  server.on('checkContinue', (request, response) => take(request, response, true))
+  server.on('checkExpectation', (request, response) => take(request, response))
+  server.on('connect', (_request, socket) => refuse(socket as Socket, 'method_not_allowed', listener))
+  const lines = new Set<Duplex>()
+  server.on('upgrade', (request, socket, early) => {
+    lines.add(socket)
+    socket.once('close', () => lines.delete(socket))
+    offer(request, socket as Socket, early, listener)
   })
-  return listening(server, where, 'gate')
+  server.on('clientError', (error: Error & { code?: string }, socket) => {
+    const unanswered = [...(open.get(socket) ?? [])]
+    const [only] = unanswered
+    // A broken TLS handshake, or a connection that is gone: there is nobody to answer.
+    if (!socket.writable || !/^(HPE_|ERR_HTTP_)/.test(error.code ?? '')) return void socket.destroy()
+    if (only !== undefined && (unanswered.length > 1 || only.headersSent || only.req.complete)) {
+      // Garbage behind a request that is being answered: an answer to it would be taken for the answer to that one.
+      listener.unparsed((socket as Socket).remoteAddress ?? '', 'malformed')
+      if (unanswered.some(response => !response.req.complete)) return void socket.destroy()
+      const last = unanswered.at(-1)
+      last?.once('close', () => (socket as Socket).destroySoon())
+      return
+    }
+    refuse(socket as Socket, codeOf(error.code), listener, error.code)
+  })
+  capped(server, listener)
+  if (server instanceof TlsServer) refuseBadCertificates(server)
+  const listening = await listen(server, where, 'gate', tls === undefined ? 'http' : 'https')
+  return {
+    ...listening,
+    secure(next) {
+      if (server instanceof TlsServer) server.setSecureContext(serverTls(next))
+    },
+    close: async () => {
+      const cut = setTimeout(() => {
+        for (const socket of lines) socket.destroy()
+      }, drainMs).unref()
+      await listening.close()
+      clearTimeout(cut)
+    },
+  }
 }
 
-const refuse = (socket: Socket, code: ErrorCode, listener: GateListener): void => {
+/** Closes connections over the caps as they come; whoever opens them is counted, not answered. */
+const capped = (server: Server | TlsServer, { limits, trusted, unparsed }: GateListener): void => {
+  const counts = new Map<string, number>()
+  let all = 0
+  server.on('connection', (socket: Socket) => {
+    const address = socket.remoteAddress ?? ''
+    const count = (counts.get(address) ?? 0) + 1
+    const { connections, connectionsPerAddress } = limits()
+    if (all >= connections || (count > connectionsPerAddress && !trusted(address))) {
+      unparsed(address, 'too_many_calls')
+      return void socket.destroy()
+    }
+    all++
+    counts.set(address, count)
+    socket.once('close', () => {
+      all--
+      const left = (counts.get(address) ?? 1) - 1
+      if (left > 0) counts.set(address, left)
+      else counts.delete(address)
+    })
+  })
+}
+
+/**
+ * Hands over a request whose connection Node has let go of: it is answered, or becomes a tunnel; in both cases nothing that came behind
+ * it is ever read as a request.
+ */
+const offer = (request: IncomingMessage, socket: Socket, early: Buffer, listener: GateListener): void => {
+  socket.setTimeout(0)
+  socket.on('error', () => {})
+  // A client that talks before it is answered means something else than we do.
+  const tooEarly = (): void => {
+    listener.unparsed(socket.remoteAddress ?? '', 'malformed')
+    socket.destroy()
+  }
+  if (early.length > 0) {
+    tooEarly()
+    return
+  }
+  const gone = (): void => void socket.destroy()
+  socket.on('data', tooEarly)
+  socket.on('end', gone)
+  const response = new ServerResponse(request)
+  response.shouldKeepAlive = false
+  response.assignSocket(socket)
+  response.once('finish', () => {
+    response.detachSocket(socket)
+    socket.destroySoon()
+  })
+  listener.handle(request, response, false, {
+    socket,
+    take() {
+      response.detachSocket(socket)
+      socket.pause()
+      socket.off('data', tooEarly)
+      socket.off('end', gone)
+    },
+  })
+}
+
+const codeOf = (code: string | undefined): ErrorCode =>
+  code === 'HPE_HEADER_OVERFLOW' ? 'head_too_large' : 'malformed'
+
+const refuse = (socket: Socket, code: ErrorCode, listener: GateListener, cause?: string): void => {
   listener.unparsed(socket.remoteAddress ?? '', code)
   const details: Partial<Record<ErrorCode, string>> = {
-    malformed: 'request: these bytes are not one HTTP/1.1 request.',
+    malformed:
+      cause === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? 'request: it did not arrive in time.'
+        : 'request: these bytes are not one HTTP/1.1 request.',
     method_not_allowed: 'method: CONNECT is not served; this is not a forward proxy.',
     head_too_large: 'head: request line and headers are larger than limits.header.',
   }
@@ -58,7 +213,15 @@ const refuse = (socket: Socket, code: ErrorCode, listener: GateListener): void =
 }
 
 /** Listens and tells the real address. */
-export const listening = async (server: Server, where: Listen, what: string): Promise<Listening> => {
+export const listening = (server: Server, where: Listen, what: string): Promise<Listening> =>
+  listen(server, where, what, 'http')
+
+const listen = async (
+  server: Server | TlsServer,
+  where: Listen,
+  what: string,
+  scheme: 'http' | 'https',
+): Promise<Listening> => {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: Error & { code?: string }) =>
       reject(
@@ -75,7 +238,7 @@ export const listening = async (server: Server, where: Listen, what: string): Pr
   const { port } = server.address() as AddressInfo
   const host = where.host.includes(':') ? `[${where.host}]` : where.host
   return {
-    url: `http://${host === '0.0.0.0' || host === '[::]' ? '127.0.0.1' : host}:${port}`,
+    url: `${scheme}://${host === '0.0.0.0' || host === '[::]' ? '127.0.0.1' : host}:${port}`,
     port,
     close: () =>
       new Promise<void>(resolve => {

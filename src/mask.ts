@@ -1,12 +1,12 @@
 // What a reviewer may see of a held call: made only from the held bytes, masked and printable. The one masking engine of every surface.
 // What it hides it counts, and what it hides because it looks secret it names (`unseen`), so that nobody approves blindly.
 // Method, path and action are never masked: a certain secret in a target is refused before (`certainSecretIn`).
-import { readBody } from './mask/body.ts'
+import type { Readable } from './mask/body.ts'
+import { readBody, tooLong } from './mask/body.ts'
 import type { JsonNode } from './mask/json.ts'
-import { readJson } from './mask/json.ts'
 import { lineOf, pathOf, short, summaryPaths } from './mask/line.ts'
 import type { Cover, Path, Spot } from './mask/paths.ts'
-import { freeText, jsonRoot, readPath, spotOf } from './mask/paths.ts'
+import { freeText, inBatch, jsonRoot, readPath, spotOf } from './mask/paths.ts'
 import { printable, printableLines } from './mask/printable.ts'
 import type { Masker, Piece } from './mask/values.ts'
 import { masker, textOf } from './mask/values.ts'
@@ -25,12 +25,8 @@ export type ViewInput = {
   readonly fingerprint: (value: string) => string
 }
 
-// Of a text at most `longestRead` characters are looked at and `longestShown` are shown; what is beyond is `cut`.
+// Characters of a body's text. What would be longer is not shown at all: half a text must not look like the whole.
 const longestShown = 64 * 1024
-const longestRead = 256 * 1024
-// What begins in the last part of a text that goes on unread may be the torn half of a secret, so it is left out.
-const torn = 2 * longestShown
-const longestToken = 4096
 // Of a reason or a comment.
 const longestWords = 4_000
 
@@ -45,12 +41,15 @@ export const makeView = ({ held, action, rules, body, fingerprint }: ViewInput):
     ...rule.show.map(path => pathIn(rule, 'show', path)),
     ...summaryPaths(rule.summary ?? ''),
   ])
-  const engine = masker(mask, show, fingerprint)
-  const tally: Tally = { total: 0, hidden: 0, unseen: new Set(), named: [] }
+  const readable = readBody(held.headers, held.body)
+  const batch = masker(inBatch(mask), show, fingerprint)
+  const single = masker(mask, show, fingerprint)
+  const engine = readable.kind === 'json' && readable.node.kind === 'array' ? batch : single
+  const tally = newTally()
 
   const headers = held.headers.map(header => viewHeader(header, engine, tally))
   const target = viewTarget(held, engine, tally)
-  const content = viewBody(held, engine, tally)
+  const content = viewBody(readable, mask, { engine, single, batch }, tally)
   const line = lineOf(summary, {
     held,
     action,
@@ -86,6 +85,8 @@ type Tally = {
   readonly unseen: Set<string>
   readonly named: { readonly spot: Spot; readonly shown: string }[]
 }
+
+const newTally = (): Tally => ({ total: 0, hidden: 0, unseen: new Set(), named: [] })
 
 const pathIn = (rule: Rule, key: 'mask' | 'show', text: string): Path => {
   const path = readPath(text)
@@ -173,86 +174,93 @@ const unescaped = (text: string): string =>
     .replaceAll('+', ' ')
     .replace(/(?:%[0-9a-fA-F]{2})+/g, run => Buffer.from(run.replaceAll('%', ''), 'hex').toString())
 
+// ---- the body
+
 /** `complete`: all of the body was looked at, so what is not found in it is not there. */
 type Content = { readonly body: ViewBody; readonly json?: JsonNode; readonly complete: boolean }
 
-const viewBody = (held: HeldCall, engine: Masker, tally: Tally): Content => {
-  const readable = readBody(held.headers, held.body)
-  if (readable.kind === 'none') return { body: readable, complete: true }
-  const { size } = readable
-  const type = printable(readable.type)
-  const opaque = (why: string, bytes: number): Content => {
-    tally.total += bytes
-    tally.hidden += bytes
-    return { body: { kind: 'opaque', type, size, why: printable(why) }, complete: false }
-  }
-  if (readable.kind === 'opaque') return opaque(readable.why, size)
+type Shown = Exclude<Readable, { readonly kind: 'none' } | { readonly kind: 'opaque' }>
 
-  const mark = readable.text.startsWith('\ufeff') ? 1 : 0
-  const partial = readable.text.length > longestRead
-  const json = readJson(readable.text.slice(mark, longestRead), partial)
-  if (json === 'deep') return opaque('its JSON is nested too deeply to be read', readable.bytes)
-  const { text, read } =
-    json !== undefined
-      ? jsonText(json, readable.text.slice(0, mark), partial, engine, tally)
-      : readable.form
-        ? formText(readable.text.slice(0, longestRead), partial, engine, tally)
-        : plainText(readable.text, engine, tally)
-  const end = Math.min(read ?? readable.text.length, longestRead)
-  const shown = text.length > longestShown ? text.slice(0, longestShown).replace(/[\ud800-\udbff]$/, '') : text
-  const cut = end < readable.text.length || shown.length < text.length
+/** `single` is for one JSON document, `batch` for an array of them, `engine` is the one that fits the body. */
+type Engines = { readonly engine: Masker; readonly single: Masker; readonly batch: Masker }
+
+const viewBody = (readable: Readable, mask: readonly Path[], engines: Engines, tally: Tally): Content => {
+  if (readable.kind === 'none') return { body: { kind: 'none' }, complete: true }
+  if (readable.kind === 'opaque') return opaque(readable, readable.why, tally)
+  if (missesMask(readable, mask)) return opaque(readable, 'a rule masks fields that cannot be found in it', tally)
+  const seen = newTally()
+  const text = bodyText(readable, engines, seen)
+  const json = readable.kind === 'json' ? { json: readable.node } : {}
+  if (text === undefined || text.length > longestShown)
+    return { ...opaque(readable, tooLong, tally), ...json, complete: readable.kind === 'json' }
   tally.total += readable.bytes
-  if (cut) tally.hidden += Buffer.byteLength(readable.text.slice(end)) + Buffer.byteLength(text.slice(shown.length))
-  const body: ViewBody = { kind: 'shown', type, size, text: shown, cut }
-  return json === undefined ? { body, complete: !cut } : { body, json, complete: !partial }
+  tally.hidden += seen.hidden
+  for (const path of seen.unseen) tally.unseen.add(path)
+  tally.named.push(...seen.named)
+  const body: ViewBody = { kind: 'shown', type: printable(readable.type), size: readable.size, text, cut: false }
+  return { body, ...json, complete: readable.kind !== 'records' }
 }
 
-/** Printable text, and how much of the source it stands for; undefined for all of it. */
-type Rendered = { readonly text: string; readonly read?: number }
+const opaque = ({ type, size }: { type: string; size: number }, why: string, tally: Tally): Content => {
+  tally.total += size
+  tally.hidden += size
+  return { body: { kind: 'opaque', type: printable(type), size, why: printable(why) }, complete: false }
+}
 
-const jsonText = (json: JsonNode, before: string, partial: boolean, engine: Masker, tally: Tally): Rendered => {
+// A mask for JSON says nothing about a form, a text or what is nearly JSON: there nobody knows where the field is that it hides.
+const missesMask = ({ kind }: Shown, mask: readonly Path[]): boolean => {
+  const masked = mask.map(({ place }) => place).filter(place => place === 'json' || place === 'form')
+  const place = kind === 'records' ? 'json' : kind
+  return masked.length > 0 && !masked.some(one => one === place)
+}
+
+/** Printable text; undefined or a text that is too long if it cannot be shown whole. */
+const bodyText = (readable: Shown, engines: Engines, tally: Tally): string | undefined => {
+  switch (readable.kind) {
+    case 'json':
+      return jsonText(readable.node, readable.text.startsWith('\ufeff') ? '\ufeff' : '', engines.engine, tally)
+    case 'records':
+      return linesText(readable.text.trimEnd().split('\n'), line => recordText(line, engines, tally))
+    case 'form':
+      return linesText(readable.text.split('&'), pair => pairText(pair, engines.engine, tally))
+    case 'text':
+      return textOf(count(tally, engines.engine.text(readable.text, freeText, 'usual')), printableLines)
+  }
+}
+
+const jsonText = (json: JsonNode, before: string, engine: Masker, tally: Tally): string | undefined => {
   const pieces: Piece[] = [{ text: before }]
   let counted = 0
   let length = 0
-  let read: number | undefined
-  const stop = (at: number): boolean => {
+  const full = (): boolean => {
     for (; counted < pieces.length; counted += 1) length += pieceLength(pieces[counted])
-    if (length > longestShown || (partial && at > longestRead - torn)) read ??= at + before.length
-    return read !== undefined
+    return length > longestShown
   }
-  engine.json(json, jsonRoot, engine.coverOf(jsonRoot, '', false), pieces, stop)
-  const text = textOf(count(tally, pieces), printableLines)
-  return read === undefined ? { text } : { text, read }
+  engine.json(json, jsonRoot, engine.coverOf(jsonRoot, '', false), pieces, full)
+  return full() ? undefined : textOf(count(tally, pieces), printableLines)
 }
 
 const pieceLength = (piece: Piece | undefined): number =>
   piece === undefined ? 0 : 'mark' in piece ? piece.mark.length : piece.text.length
 
-const formText = (source: string, partial: boolean, engine: Masker, tally: Tally): Rendered => {
+const linesText = (parts: readonly string[], show: (part: string) => string | undefined): string | undefined => {
   let text = ''
-  let read = 0
-  for (const pair of source.split('&')) {
-    if (text.length > longestShown || (partial && read > longestRead - torn)) return { text, read }
-    read += pair.length + 1
-    if (pair === '') continue
-    const [name, value] = halves(pair)
-    const shown = named('form', unescaped(name), unescaped(value ?? ''), engine, tally)
-    text += `${textOf(shown.name, printable)} = ${textOf(shown.value, printable)}\n`
+  for (const part of parts) {
+    const shown = show(part)
+    if (shown !== undefined) text += `${shown}\n`
+    if (text.length > longestShown + 1) return undefined
   }
-  return { text }
+  return text
 }
 
-// Twice of what is shown is looked at, so that a secret across the cut is still recognised.
-const plainText = (source: string, engine: Masker, tally: Tally): Rendered => {
-  const looked = source.slice(0, 2 * longestShown)
-  const lines = looked.split('\n')
-  // JSON lines (bulk and log bodies) are masked line by line, as JSON.
-  const records = lines.length > 1 && /^\s*\{/.test(lines[0] ?? '') && typeof readJson(lines[0] ?? '') === 'object'
-  const parts = (records ? lines : [looked]).map(part => [...engine.text(part, freeText, 'usual')])
-  const last = parts.at(-1)?.at(-1)
-  const whole = looked.length === source.length
-  if (!whole && last !== undefined && 'text' in last)
-    parts.at(-1)?.splice(-1, 1, { text: last.text.slice(0, -longestToken) })
-  const text = parts.map(part => textOf(count(tally, part), printableLines)).join('\n')
-  return whole ? { text } : { text, read: looked.length - longestToken }
+const recordText = (line: string, { single, batch }: Engines, tally: Tally): string => {
+  const engine = /^\s*\[/.test(line) ? batch : single
+  return textOf(count(tally, engine.text(line, jsonRoot, engine.coverOf(jsonRoot, '', false))), printable)
+}
+
+const pairText = (pair: string, engine: Masker, tally: Tally): string | undefined => {
+  if (pair === '') return undefined
+  const [name, value] = halves(pair)
+  const shown = named('form', unescaped(name), unescaped(value ?? ''), engine, tally)
+  return `${textOf(shown.name, printable)} = ${textOf(shown.value, printable)}`
 }

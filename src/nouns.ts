@@ -28,6 +28,8 @@ export type Call = {
   readonly address: string
   readonly scheme: 'http' | 'https'
   readonly httpVersion: string
+  /** SHA-256 of the client certificate (DER) that the connection proved, base64url (RFC 8705 §3.1). */
+  readonly clientCertificate?: string
   /** Set when the caller asks for a tunnel that we know how to carry. */
   readonly upgrade?: 'websocket' | 'spdy/3.1'
   /** How many body bytes were announced; undefined for chunked; 0 for none. */
@@ -92,6 +94,10 @@ export type Reviewer = {
   readonly via: 'console' | 'api' | 'slack' | 'teams'
   /** False for whoever may read but never decide (no interactive sign-in). */
   readonly interactive: boolean
+  /** When they proved who they are (`auth_time`), if the provider says so. */
+  readonly authAt?: number
+  /** How strongly (`acr`), if the provider says so. */
+  readonly acr?: string
 }
 
 /** The people behind a call, computed once when it is held: keys for comparison, labels for showing. */
@@ -132,6 +138,8 @@ export type HoldHead = {
   readonly method: string
   /** SHA-256 of salt and digest; the salt is sealed with the request. */
   readonly digest: string
+  /** Keyed hash of the digest: what an identical call is found by, signed with the rest so that it cannot be pointed elsewhere. */
+  readonly fingerprint: string
   /** Bytes of the held body. */
   readonly size: number
   readonly onDisconnect: 'keep' | 'cancel'
@@ -145,7 +153,8 @@ export type HoldHead = {
 export type Verdict = {
   readonly version: 1
   readonly hold: string
-  readonly verdict: 'approve' | 'deny'
+  /** `break_glass` lets the call go by itself, by somebody whom the rule names for that. */
+  readonly verdict: 'approve' | 'deny' | 'break_glass'
   readonly reviewer: Reviewer
   /** The key the vote is counted by: one person is one vote. */
   readonly person: string
@@ -198,6 +207,8 @@ export type HoldFacts = {
   /** Until when the sealed answer is kept. */
   readonly keptUntilAt?: number
   readonly keptWhyNot?: string
+  /** An async hold whose upstream could not be reached is not tried before this. */
+  readonly retryAt?: number
   /** An identical call whose fate the caller or we do not know. */
   readonly earlier?: { readonly id: string; readonly state: State; readonly at: number }
 }
@@ -254,6 +265,8 @@ export type Entry = {
   readonly controls?: readonly string[]
   readonly address?: string
   readonly count?: number
+  /** The call that collected an approved hold, if it is not the one that opened it. */
+  readonly collectedBy?: { readonly call: string; readonly address: string }
   readonly bytes?: number
   /** Of a tunnel: bytes from the caller to the upstream, and back. */
   readonly bytesUp?: number
@@ -340,7 +353,7 @@ export type HoldView = {
   readonly verdicts: readonly {
     readonly reviewer: string
     readonly login: string
-    readonly verdict: 'approve' | 'deny'
+    readonly verdict: 'approve' | 'deny' | 'break_glass'
     readonly comment?: string
     readonly at: string
   }[]
@@ -350,6 +363,8 @@ export type HoldView = {
   readonly approved_until?: string
   readonly closed_at?: string
   readonly comment_required: boolean
+  /** What sign-in the rules want of whoever lets the call go, and whether the one who asks has it. */
+  readonly step_up?: { readonly acr_values: readonly string[]; readonly max_age?: number; readonly met: boolean }
   /** Why an operator stopped calls like this: it may be decided, but it is not sent. */
   readonly frozen?: string
   readonly delivery?: {
@@ -366,7 +381,10 @@ export type HoldView = {
     readonly detail?: string
     readonly may_revoke: boolean
     readonly may_resolve: boolean
+    readonly may_break_glass: boolean
   }
+  /** Somebody let it go by breaking the glass. */
+  readonly break_glass?: true
 }
 
 /** One row of the queue or the history. */
@@ -386,4 +404,5 @@ export type HoldRow = Pick<
   | 'closed_at'
   | 'delivery'
   | 'you'
+  | 'break_glass'
 >

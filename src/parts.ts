@@ -1,4 +1,5 @@
 // What the three ways share: the parts of a running Holdpoint, made once by serve.ts. Types only.
+import type { Assertions } from './assertion.ts'
 import type { Freezes } from './freezes.ts'
 import type { Identify } from './identify.ts'
 import type { Log } from './log.ts'
@@ -17,6 +18,7 @@ export type Parts = {
   readonly watch: Watch
   readonly record: Recorder
   readonly freezes: Freezes
+  readonly assertions: Assertions
   readonly identify: Identify
   readonly meter: Meter
   readonly log: Log

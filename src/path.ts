@@ -2,6 +2,10 @@
 // trailing slash is ignored on both sides and `/x/**` also means `/x`, so that no spelling of a path slips past them.
 import { Minimatch, minimatch } from 'minimatch'
 import type { Outcome } from './settings.ts'
+import { foldCase } from './target.ts'
+
+/** The most paths that braces may stand for; a glob that reaches it is refused, since the rest of it would be lost. */
+export const maxExpansions = 1000
 
 const options = {
   dot: true,
@@ -11,7 +15,6 @@ const options = {
   nobrace: true,
   preserveMultipleSlashes: true,
   platform: 'linux',
-  braceExpandMax: 1000,
 } as const
 
 export type PathTest = (path: string) => boolean
@@ -20,14 +23,15 @@ export type PathTest = (path: string) => boolean
 export const pathTest = (globs: readonly string[], then: Outcome, folded: boolean): PathTest => {
   const tests = globs
     .flatMap(expand)
+    .map(glob => (folded ? foldCase(glob) : glob))
     .flatMap(glob => (then === 'allow' ? [strict(glob, folded)] : generous(glob, folded)))
   const [only] = tests
-  return tests.length === 1 && only !== undefined ? only : path => tests.some(test => test(path))
+  const test = tests.length === 1 && only !== undefined ? only : (path: string) => tests.some(test => test(path))
+  return folded ? path => test(foldCase(path)) : test
 }
 
 /** The alternatives of a glob with braces. */
-export const expand = (glob: string): string[] =>
-  minimatch.braceExpand(glob, { braceExpandMax: options.braceExpandMax })
+export const expand = (glob: string): string[] => minimatch.braceExpand(glob, { braceExpandMax: maxExpansions })
 
 /** The segments a glob begins with that have no magic in them; `exact` if those are all. For the index of rules. */
 export const literalPrefix = (glob: string): { readonly segments: readonly string[]; readonly exact: boolean } => {

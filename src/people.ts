@@ -72,7 +72,11 @@ const placesOf = (settings: Settings, issuer: string): string[] => {
     settings.issuers.find(one => one.name === issuer) ?? settings.console.login.find(one => one.name === issuer)
   if (entry === undefined) return [issuer]
   const directory = 'directory' in entry ? entry.directory : undefined
-  return [issuer, ...(directory === undefined ? [] : [directory]), `iss:${entry.issuer}`]
+  return [
+    issuer,
+    ...(directory === undefined ? [] : [directory]),
+    ...(entry.issuer === undefined ? [] : [`iss:${entry.issuer}`]),
+  ]
 }
 
 type Claims = { readonly [name: string]: Json }
@@ -257,6 +261,48 @@ export type Standing =
  * @returns own_call for anybody behind the call, whatever else they are; not_approver for whoever does not qualify.
  */
 export const standing = (reviewer: Reviewer, behind: Behind, rules: readonly Rule[], settings: Settings): Standing => {
+  const barred = barredFrom(reviewer, behind, settings)
+  if (barred !== undefined) return barred
+  if (!rules.some(rule => rule.approve.some(approve => qualifies(reviewer, approve, settings)))) {
+    return {
+      may: false,
+      code: 'not_approver',
+      detail: `It takes somebody of ${approversOf(rules).join(', ') || "the rule's approvers"}.`,
+    }
+  }
+  return { may: true }
+}
+
+/**
+ * May this person let the call go alone (`breakGlass`)? Every rule has to name a group of theirs for it.
+ * @returns own_call for anybody behind the call, as for any verdict; not_approver for whoever is not named
+ */
+export const glassStanding = (
+  reviewer: Reviewer,
+  behind: Behind,
+  rules: readonly Rule[],
+  settings: Settings,
+): Standing => {
+  const barred = barredFrom(reviewer, behind, settings)
+  if (barred !== undefined) return barred
+  const named = (rule: Rule): boolean =>
+    rule.approve.some(({ breakGlass }) => breakGlass !== undefined && inGroups(reviewer, breakGlass.groups, settings))
+  if (rules.length === 0 || !rules.every(named)) {
+    return {
+      may: false,
+      code: 'not_approver',
+      detail: 'The rules of this call do not name you for breaking the glass.',
+    }
+  }
+  return { may: true }
+}
+
+/** Why no verdict of this person on this call counts, whatever they are named for. */
+const barredFrom = (
+  reviewer: Reviewer,
+  behind: Behind,
+  settings: Settings,
+): Extract<Standing, { readonly may: false }> | undefined => {
   if (samePerson(reviewerKeys(reviewer, settings), behind.keys)) {
     return {
       may: false,
@@ -272,14 +318,7 @@ export const standing = (reviewer: Reviewer, behind: Behind, rules: readonly Rul
         "This sign-in may read but not decide. Decide on the console, or with a token that meets the login's `interactive`.",
     }
   }
-  if (!rules.some(rule => rule.approve.some(approve => qualifies(reviewer, approve, settings)))) {
-    return {
-      may: false,
-      code: 'not_approver',
-      detail: `It takes somebody of ${approversOf(rules).join(', ') || "the rule's approvers"}.`,
-    }
-  }
-  return { may: true }
+  return undefined
 }
 
 /** The groups and people a hold waits for, readable, without duplicates. */

@@ -8,13 +8,16 @@ export type Prefer = {
   readonly applied: string
 }
 
+/** The preferences of one header line; a comma within quotes separates nothing. */
+export const preferences = (value: string): readonly string[] => value.match(/(?:"(?:[^"\\]|\\.)*"|[^,"]|")+/g) ?? []
+
 /** The first mention of a preference counts (RFC 7240 §2); a malformed `wait` is no preference. */
 export const preferOf = (headers: readonly Header[]): Prefer => {
   let async = false
   let waitS: number | undefined
   for (const [name, value] of headers) {
     if (name.toLowerCase() !== 'prefer') continue
-    for (const item of value.split(',')) {
+    for (const item of preferences(value)) {
       const [token = '', argument = ''] = (item.split(';')[0] ?? '')
         .trim()
         .toLowerCase()

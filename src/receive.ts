@@ -1,9 +1,10 @@
 // From a parsed HTTP/1 head to a Call that has one reading, or a refusal that says which line is wrong and how to write it.
 // Works on the raw lines only: node's `request.headers` joins, drops and picks. What an upstream may opt in to is a doubt, computed
 // from the Call alone, that `settle` refuses or answers with every reading of the path.
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { isIPv4, isIPv6 } from 'node:net'
+import { isIPv4, isIPv6, type Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { HoldpointError } from './errors.ts'
 import { hopByHop, isStripped, nominated } from './headers.ts'
 import type { Call, Header } from './nouns.ts'
@@ -101,6 +102,7 @@ export const receive = (request: IncomingMessage, limits: { readonly header: num
     refuse('Expect: only 100-continue is known; leave it out')
   const named = nominated(lines)
   const upgrade = readUpgrade(method, httpVersion, lines, values, named, contentLength)
+  const clientCertificate = certificateOf(request.socket)
   return {
     id: randomUUID(),
     receivedAt: Date.now(),
@@ -114,9 +116,22 @@ export const receive = (request: IncomingMessage, limits: { readonly header: num
     ),
     scheme: 'encrypted' in request.socket ? 'https' : 'http',
     httpVersion,
+    ...(clientCertificate === undefined ? {} : { clientCertificate }),
     ...(upgrade === undefined ? {} : { upgrade }),
     contentLength,
   }
+}
+
+// A connection has one client certificate, or none, for as long as it lasts.
+const certificates = new WeakMap<Socket, string | undefined>()
+
+const certificateOf = (socket: Socket): string | undefined => {
+  if (!(socket instanceof TLSSocket)) return undefined
+  if (certificates.has(socket)) return certificates.get(socket)
+  const { raw } = socket.getPeerCertificate()
+  const thumbprint = raw === undefined ? undefined : createHash('sha256').update(raw).digest('base64url')
+  certificates.set(socket, thumbprint)
+  return thumbprint
 }
 
 // `OPTIONS *` asks about the server itself (RFC 9110 §9.3.7): whoever answers it does so without an upstream.

@@ -2,11 +2,11 @@
 // Entries of allowed and refused calls are written in groups (within 50 ms). While the store is away they wait in the spool; when there
 // is none, or it is full, calls that would need an entry are refused: what cannot be recorded does not happen.
 import { randomBytes } from 'node:crypto'
-import { appendFile, mkdir, readFile, rm, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { HoldpointError } from './errors.ts'
 import type { Log as ProgramLog } from './log.ts'
 import type { Caller, Entry, Hold, Reviewer } from './nouns.ts'
+import { openSpool } from './spool.ts'
 import type { Log } from './store/store.ts'
 
 const flushMs = 50
@@ -14,7 +14,8 @@ const retryMs = 500
 const groupSize = 1_000
 /** Entries that wait in memory while the store is slow; with more, calls are refused. */
 const waitingMax = 20_000
-const spoolMaxBytes = 256 * 1024 * 1024
+/** A store that has not answered by then counts as away. */
+const slowMs = 250
 
 export type Recorder = {
   /** The text of an entry for a move or an opening. */
@@ -76,6 +77,40 @@ export const recorder = (options: {
     timer.unref()
   }
 
+  // A step that took too long may still succeed: what it carried is then known to be written, and is not written again.
+  const confirmed = new Set<string>()
+  let hanging: Promise<void> | undefined
+  const nameOf = (json: string): string => {
+    const { boot, number: n } = JSON.parse(json) as { boot?: string; number?: number }
+    return `${boot}/${n}`
+  }
+  const append = async (texts: readonly string[]): Promise<void> => {
+    if (hanging !== undefined) throw new Error('the store does not answer')
+    const open = confirmed.size === 0 ? texts : texts.filter(json => !confirmed.delete(nameOf(json)))
+    if (open.length === 0) return
+    const work = options.log.append(open)
+    let slow: NodeJS.Timeout | undefined
+    const late = new Promise<'late'>(resolve => {
+      slow = setTimeout(() => resolve('late'), slowMs)
+    })
+    try {
+      if ((await Promise.race([work, late])) !== 'late') return
+    } finally {
+      clearTimeout(slow)
+    }
+    hanging = work
+      .then(
+        () => {
+          for (const json of open) confirmed.add(nameOf(json))
+        },
+        () => undefined,
+      )
+      .finally(() => {
+        hanging = undefined
+      })
+    throw new Error('the store does not answer')
+  }
+
   const write = async (): Promise<void> => {
     while (waiting.length > 0 || spool?.waits()) {
       const group = waiting.slice(0, groupSize)
@@ -86,8 +121,8 @@ export const recorder = (options: {
         for (const item of group) item.written = true
       }
       try {
-        if (spool?.waits()) await spool.drain(entries => options.log.append(entries))
-        if (texts.length > 0) await options.log.append(texts)
+        if (spool?.waits()) await spool.drain(append)
+        if (texts.length > 0) await append(texts)
         written()
         if (why !== undefined) options.report.info('audit entries reach the store again')
         why = undefined
@@ -95,15 +130,24 @@ export const recorder = (options: {
         const reason = error instanceof Error ? error.message : String(error)
         if (why === undefined) options.report.error({ reason }, 'audit entries cannot be written to the store')
         why = reason
-        if (texts.length > 0 && spool !== undefined && (await spool.add(texts))) written()
+        if (texts.length > 0 && spool !== undefined && (await spool.add(texts))) {
+          written()
+          if (waiting.length > 0) continue
+        }
         schedule(retryMs)
         return
       }
     }
   }
+  // One write runs, one more may wait for it; whoever asks meanwhile waits for that one.
+  let queued: Promise<void> | undefined
   const flush = (): Promise<void> => {
-    writing = writing.then(write, write)
-    return writing
+    queued ??= writing.then(() => {
+      queued = undefined
+      return write()
+    })
+    writing = queued
+    return queued
   }
 
   let lastMs = Number.NaN
@@ -153,7 +197,15 @@ export const recorder = (options: {
       const item = push(entry)
       if (options.strict()) {
         await flush()
-        if (!item.written) throw new HoldpointError('audit_unavailable', undefined, { retryAfterS: 1, cause: why })
+        if (!item.written) {
+          // If it is written in the end after all, then as what became of the call.
+          Object.assign(item.entry, { kind: 'call.refused', code: 'audit_unavailable' })
+          throw new HoldpointError(
+            'audit_unavailable',
+            'The audit entry of this call could not be written (audit.strict), so it was not let through. Try again.',
+            { retryAfterS: 1, cause: why },
+          )
+        }
       }
       const finish = (more: Pick<Entry, 'status'> | Pick<Entry, 'code'>): void => {
         if (!item.taken) Object.assign(item.entry, more)
@@ -185,52 +237,6 @@ export const recorder = (options: {
       if (waiting.length > 0)
         options.report.error({ entries: waiting.length }, 'audit entries are lost: neither store nor spool took them')
     },
-  }
-}
-
-type Spool = {
-  add(texts: readonly string[]): Promise<boolean>
-  drain(to: (texts: string[]) => Promise<void>): Promise<void>
-  hasRoom(): boolean
-  waits(): boolean
-}
-
-// One file of lines; bounded; drained from the front whenever the store is back, also after a restart.
-const openSpool = (path: string): Spool => {
-  let size: number | undefined
-  const known = async (): Promise<number> => {
-    size ??= await stat(path).then(
-      found => found.size,
-      () => 0,
-    )
-    return size
-  }
-  let ready = false
-  return {
-    async add(texts) {
-      const lines = `${texts.join('\n')}\n`
-      const before = await known()
-      if (before + lines.length > spoolMaxBytes) return false
-      try {
-        await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-        await appendFile(path, lines, { mode: 0o600, flush: true })
-        size = before + Buffer.byteLength(lines)
-        return true
-      } catch {
-        return false
-      }
-    },
-    async drain(to) {
-      if ((await known()) > 0) {
-        const lines = (await readFile(path, 'utf8')).split('\n').filter(Boolean)
-        for (let from = 0; from < lines.length; from += groupSize) await to(lines.slice(from, from + groupSize))
-        await rm(path, { force: true })
-      }
-      size = 0
-      ready = true
-    },
-    hasRoom: () => (size ?? 0) < spoolMaxBytes,
-    waits: () => !ready || (size ?? 0) > 0,
   }
 }
 

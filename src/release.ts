@@ -1,22 +1,32 @@
 // From approved to an answer. An approved call is matched again with everything as it is now, released once, in the store, and sent:
 // the held bytes, on a connection of its own, never twice. Whoever holds the fence finishes; everybody else only looks.
 
+import type { Duplex } from 'node:stream'
 import { parseBody } from './body.ts'
 import { credential } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
-import { forward, type MemoryAnswer, rebuilt, type Sending, type Sink, toMemory } from './forward.ts'
+import { forward, type MemoryAnswer, rebuilt, type Sending, type Sink, targetAt, toMemory } from './forward.ts'
 import type { Stoppable } from './freezes.ts'
-import { openRequest, readHold, sealAnswer, viewOf } from './hold.ts'
+import { endToldMs, openRequest, readHold, sealAnswer, viewOf } from './hold.ts'
 import { judge } from './judge.ts'
-import type { Entry, Header, HeldCall, Hold } from './nouns.ts'
+import type { Call, Caller, Entry, Header, HeldCall, Hold, Verdict } from './nouns.ts'
 import type { Parts } from './parts.ts'
-import { peopleBehind, reviewerKeys, samePerson, tally, type Vote } from './people.ts'
-import { aboutHold } from './record.ts'
+import { glassStanding, peopleBehind, reviewerKeys, samePerson, tally, type Vote } from './people.ts'
+import { aboutHold, whoReviews } from './record.ts'
+import { carryHeld, type Line } from './session.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
 import type { MoveName } from './states.ts'
+import { steppedUp } from './step-up.ts'
 import type { Move } from './store/store.ts'
 
 const leaseMs = 30_000
+/** A token that ran out this lately still counts: clocks differ. */
+const skewMs = 60_000
+/** An async hold whose upstream refuses is tried again after this, doubling. */
+const retryMs = 5_000
+const retryMaxMs = 60_000
+/** An async answer that takes longer than this to end is not kept. */
+const answerMs = 10 * 60_000
 /** For this long an identical call is told that an earlier one was delivered, or may have been, without an answer. */
 const uncertainMs = 10 * 60_000
 const keptMs = 3600_000
@@ -24,7 +34,16 @@ const finishTriesMs = [0, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000]
 
 /** Who gets the answer: a caller that waits on its connection, or the store, for an async caller. */
 export type Taker =
-  | { readonly kind: 'caller'; readonly sink: Sink; readonly gone: () => boolean; readonly trace: readonly Header[] }
+  | {
+      readonly kind: 'caller'
+      /** Who collects now: judged beside who opened. */
+      readonly by: { readonly caller: Caller; readonly call: string; readonly address: string }
+      readonly sink: Sink
+      readonly gone: () => boolean
+      readonly trace: readonly Header[]
+      /** The connection of the call that asks for a tunnel now. */
+      readonly tunnel?: { readonly line: Line; readonly call: Call; readonly cut: AbortSignal }
+    }
   | { readonly kind: 'store' }
 
 export type Released =
@@ -35,10 +54,9 @@ export type Released =
 
 /**
  * Releases an approved hold and sends its call.
- * @param tokenUntilAt when the newest valid token that its caller showed runs out
- * @throws approval_void, upstream_unreachable (nothing was sent), upstream_timeout or delivery_unknown (something was), frozen, store_unavailable
+ * @throws unauthenticated (the collecting caller's token has run out), approval_void, upstream_unreachable (nothing was sent), upstream_timeout or delivery_unknown (something was), frozen, store_unavailable
  */
-export const release = async (parts: Parts, hold: Hold, taker: Taker, tokenUntilAt: number): Promise<Released> => {
+export const release = async (parts: Parts, hold: Hold, taker: Taker): Promise<Released> => {
   const settings = parts.settings()
   const { store, keys } = parts
   const { id } = hold.head
@@ -48,9 +66,17 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker, tokenUntil
 
   await parts.freezes.read()
   parts.freezes.refuse(stoppable(hold, settings), id)
-  const ready = readiness(hold, held, settings, tokenUntilAt, taker.kind === 'store' ? settings.tokenGraceMs : 60_000)
+  if (taker.kind === 'caller' && taker.by.caller.expiresAt + skewMs <= hold.now) {
+    // Its own call ends; the approval stands for one that shows a valid token.
+    throw new HoldpointError(
+      'unauthenticated',
+      'The token ran out while the call waited. Send the same call with a fresh one.',
+      { hold: id },
+    )
+  }
+  const ready = readiness(hold, held, settings, taker)
   if ('void' in ready) {
-    await store.holds.move({
+    const voided = await store.holds.move({
       hold: id,
       move: 'void',
       rev: hold.rev,
@@ -60,6 +86,7 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker, tokenUntil
       entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.void', detail: ready.void }),
       durable: true,
     })
+    if (voided.word !== 'moved') return { word: 'moved' }
     throw new HoldpointError(
       'approval_void',
       `${ready.void} Nothing was sent. The same call asks for a new approval.`,
@@ -74,7 +101,14 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker, tokenUntil
     fence: hold.fence,
     beforeAt: ready.untilAt,
     dueAt: hold.now + leaseMs,
-    entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.released' }),
+    entry: parts.record.entry({
+      ...aboutHold(hold.head),
+      kind: 'hold.released',
+      ...(ready.glass === undefined ? {} : { detail: 'break_glass', reviewer: whoReviews(ready.glass.reviewer) }),
+      ...(taker.kind === 'caller' && taker.by.call !== hold.head.call
+        ? { collectedBy: { call: taker.by.call, address: taker.by.address } }
+        : {}),
+    }),
     durable: true,
   })
   if (moved.word === 'epoch') return voidEpoch(parts, hold)
@@ -117,13 +151,16 @@ const voidEpoch = async (parts: Parts, hold: Hold): Promise<never> => {
 
 // ---- may it go?
 
-type Readiness = { readonly void: string } | { readonly upstream: Upstream; readonly untilAt: number }
+type Readiness =
+  | { readonly void: string }
+  | { readonly upstream: Upstream; readonly untilAt: number; readonly glass: Verdict | undefined }
 
 /** The rules that hold this call as they are now, or why it would no longer be held by them. Also judges verdicts (decide.ts). */
 export const rulesNow = (
   hold: Hold,
   held: HeldCall,
   settings: Settings,
+  caller: Caller = hold.head.caller,
 ): { readonly rules: readonly Rule[]; readonly upstream: Upstream } | { readonly void: string } => {
   const { head } = hold
   const upstream = settings.upstreams.find(one => one.name === head.upstream)
@@ -134,7 +171,7 @@ export const rulesNow = (
     call: { ...held.call, headers: held.headers },
     paths: held.paths,
     upstream,
-    caller: head.caller,
+    caller,
     body: parseBody(held.headers, bytes, upstream.limits.inspect),
     at: hold.now,
   })
@@ -148,13 +185,33 @@ export const rulesNow = (
 /** The verdicts that still count: signed approvals of people who are, as things are now, not behind the call. */
 export const countedVotes = (hold: Hold, settings: Settings): readonly Vote[] => {
   const behind = new Set([...hold.head.behind.keys, ...peopleBehind(hold.head.caller, settings).keys])
-  return hold.verdicts
-    .filter(verdict => verdict.verdict === 'approve' && verdict.view === viewOf(hold.head))
+  return given(hold, settings, 'approve')
     .map(verdict => ({
       keys: [...new Set([...verdict.keys, ...reviewerKeys(verdict.reviewer, settings)])],
       reviewer: verdict.reviewer,
     }))
     .filter(vote => vote.reviewer.interactive && !samePerson(vote.keys, [...behind]))
+}
+
+/** Verdicts of one kind that were given for this view, in time, and with the sign-in that the rules want. */
+const given = (hold: Hold, settings: Settings, kind: Verdict['verdict']): readonly Verdict[] => {
+  const rules = settings.rules.filter(rule => hold.head.rules.some(ref => ref.name === rule.name))
+  return hold.verdicts.filter(
+    ({ verdict, view, at, reviewer }) =>
+      verdict === kind && view === viewOf(hold.head) && at < hold.head.expiresAt && steppedUp(reviewer, rules, at),
+  )
+}
+
+/** The verdict by which somebody broke the glass, while the rules still name them for it and they are not behind the call. */
+export const brokenGlass = (hold: Hold, rules: readonly Rule[], settings: Settings): Verdict | undefined => {
+  const { labels, known, keys } = hold.head.behind
+  const behind = { labels, known, keys: [...keys, ...peopleBehind(hold.head.caller, settings).keys] }
+  return given(hold, settings, 'break_glass').find(
+    ({ reviewer, keys, comment }) =>
+      comment !== undefined &&
+      !samePerson(keys, behind.keys) &&
+      glassStanding(reviewer, behind, rules, settings).may,
+  )
 }
 
 /** What a freeze may say of a held call. Whoever approved it is concerned as well as whoever is behind it. */
@@ -168,22 +225,21 @@ export const stoppable = (hold: Hold, settings: Settings): Stoppable => ({
   ],
 })
 
-const readiness = (
-  hold: Hold,
-  held: HeldCall,
-  settings: Settings,
-  tokenUntilAt: number,
-  graceMs: number,
-): Readiness => {
+const readiness = (hold: Hold, held: HeldCall, settings: Settings, taker: Taker): Readiness => {
   const now = rulesNow(hold, held, settings)
   if ('void' in now) return now
+  // The same caller may come with other groups or claims than it opened with: both must lead to the same rules.
+  const collected = taker.kind === 'caller' ? rulesNow(hold, held, settings, taker.by.caller) : now
+  if ('void' in collected) return collected
   const votes = countedVotes(hold, settings)
-  if (now.rules.length === 0 || now.rules.some(rule => unmet(rule, votes, settings)))
+  const glass = brokenGlass(hold, now.rules, settings)
+  if (now.rules.length === 0 || (glass === undefined && now.rules.some(rule => unmet(rule, votes, settings))))
     return { void: 'A vote for it no longer counts.' }
   if (!settings.issuers.some(issuer => issuer.name === hold.head.caller.issuer))
     return { void: "The caller's issuer is no longer trusted." }
-  if (tokenUntilAt + graceMs <= hold.now) return { void: "The caller's token ran out before the call could be sent." }
-  return { upstream: now.upstream, untilAt: approvedUntil(hold, now.rules) }
+  if (taker.kind === 'store' && (hold.facts.tokenUntilAt ?? 0) + settings.tokenGraceMs <= hold.now)
+    return { void: "The caller's token ran out before the call could be sent." }
+  return { upstream: now.upstream, untilAt: approvedUntil(hold, now.rules), glass }
 }
 
 const unmet = (rule: Rule, votes: readonly Vote[], settings: Settings): boolean => {
@@ -216,31 +272,54 @@ const send = async (
   try {
     let proof: readonly Header[]
     try {
-      proof = await credential(upstream.credential).headers()
+      proof = [...(await credential(upstream.credential).headers()), await asserted(parts, hold, held, upstream)]
     } catch (cause) {
-      return await giveBack(hold, upstream, untilAt, finish, cause)
+      return await giveBack(parts, hold, upstream, untilAt, finish, cause)
     }
     const memory = taker.kind === 'store' ? toMemory(settings.gate.limits.answer) : undefined
+    const enough = new AbortController()
     let answering: Promise<void> | undefined
     const sink =
       taker.kind === 'store' || memory !== undefined
-        ? (memory as Sink)
+        ? bounded(memory as Memory, enough)
         : watchedHead(taker.sink, status => {
             // The head is on its way to the caller; only now does the hold say so.
             answering = delivered(status, !taker.gone(), held.call.method, finish)
           })
     const sent = await forward(
-      sendingOf(hold, held, upstream, settings, proof, taker.kind === 'caller' ? taker.trace : []),
+      {
+        ...sendingOf(hold, held, upstream, settings, proof, taker.kind === 'caller' ? taker.trace : []),
+        signal: enough.signal,
+      },
       sink,
     )
-    if (sent.state === 'unreachable') return await giveBack(hold, upstream, untilAt, finish, sent.cause)
-    if (sent.state === 'lost') return await lost(id, upstream, sent, finish)
+    if (sent.state === 'unreachable') return await giveBack(parts, hold, upstream, untilAt, finish, sent.cause)
+    if (sent.state === 'lost') return await lost(hold, upstream, sent, finish)
+    if (sent.state === 'upgraded') return await opened(parts, hold, upstream, taker, sent, finish)
     if (memory === undefined) await answering
-    else await kept(parts, id, sent, memory.answer(), finish)
+    else await kept(parts, id, held.call.method, sent, memory.answer(), finish)
     return { word: 'answered' }
   } finally {
     clearInterval(lease)
   }
+}
+
+const asserted = (parts: Parts, hold: Hold, held: HeldCall, upstream: Upstream): Promise<Header> => {
+  const settings = parts.settings()
+  const { caller, id, rules, method } = hold.head
+  return parts.assertions.held(
+    settings.gate.assertionKey,
+    { issuer: settings.gate.url, audience: upstream.name, caller, rule: rules.map(({ name }) => name).join(', ') },
+    {
+      hold: id,
+      approvers: [...countedVotes(hold, settings), ...given(hold, settings, 'break_glass')].map(
+        ({ reviewer: { login, subject } }) => ({ login, subject }),
+      ),
+      method,
+      target: targetAt(upstream, held.upstreamTarget),
+      body: Buffer.from(held.body, 'base64'),
+    },
+  )
 }
 
 /** The held bytes with what is ours added now. The trace context may be the collecting call's; nothing else of it is forwarded. */
@@ -264,6 +343,7 @@ const sendingOf = (
     body,
     contentLength: body !== undefined || ['POST', 'PUT', 'PATCH'].includes(held.call.method) ? size : undefined,
     fresh: true,
+    ...(held.call.upgrade === undefined ? {} : { upgrade: held.call.upgrade }),
   }
 }
 
@@ -287,6 +367,7 @@ const delivered = (status: number, answered: boolean, method: string, finish: Fi
 const kept = (
   parts: Parts,
   id: string,
+  method: string,
   sent: { readonly status: number; readonly complete: boolean },
   answer: MemoryAnswer,
   finish: Finish,
@@ -296,11 +377,12 @@ const kept = (
   return finish('deliver', { kind: 'hold.delivered', status: sent.status }, at => ({
     facts: {
       closedAt: at,
-      delivery: { state: 'delivered', status: sent.status, answered: true, at },
+      delivery: { state: 'delivered', status: sent.status, answered: false, at },
       ...(whyNot === undefined ? { keptUntilAt: at + keptMs } : { keptWhyNot: whyNot }),
     },
     dueAt: null,
-    findableUntilAt: null,
+    // Until its caller has fetched the answer, a write must not be repeated unawares (tasks.ts notes that it was).
+    ...(isRead(method) ? { findableUntilAt: null } : { findableUntilAt: at + uncertainMs, remember: true }),
     ...(whyNot !== undefined || answer === 'too_large'
       ? {}
       : {
@@ -319,37 +401,69 @@ const kept = (
 
 /** No connection, or no credential: surely nothing was sent, so the approval stands while it lasts. */
 const giveBack = async (
+  parts: Parts,
   hold: Hold,
   upstream: Upstream,
   untilAt: number,
   finish: Finish,
   cause: unknown,
 ): Promise<never> => {
-  let over = false
-  await finish('return', { kind: 'hold.returned' }, at => {
-    over = at >= untilAt
-    return { dueAt: untilAt }
-  })
+  const over = (await parts.store.now().catch(() => Date.now())) >= untilAt
   if (over) {
     await finish('fail', { kind: 'hold.failed' }, at => ({
       facts: { closedAt: at, delivery: { state: 'failed', at } },
       dueAt: null,
-      findableUntilAt: null,
+      findableUntilAt: at + endToldMs,
     }))
+  } else {
+    const backOff = Math.min(retryMaxMs, retryMs * 2 ** Math.min(10, hold.fence - 1))
+    await finish('return', { kind: 'hold.returned' }, at => ({ dueAt: untilAt, facts: { retryAt: at + backOff } }))
   }
   throw new HoldpointError(
     'upstream_unreachable',
     `${upstream.name} could not be reached and nothing was sent. ${over ? 'The approval has run out.' : 'The approval stands: send the same call again.'}`,
-    {
-      hold: hold.head.id,
-      cause,
-      ...(over ? {} : { retryAfterS: 5 }),
-    },
+    { hold: hold.head.id, cause, ...(over ? {} : { retryAfterS: 5 }) },
   )
 }
 
+/** The upstream switched: the tunnel is carried to its end; until then the hold stays released and can be revoked. */
+const opened = async (
+  parts: Parts,
+  hold: Hold,
+  upstream: Upstream,
+  taker: Taker,
+  sent: { readonly headers: readonly Header[]; readonly socket: Duplex },
+  finish: Finish,
+): Promise<Released> => {
+  const { head } = hold
+  if (taker.kind !== 'caller' || taker.tunnel === undefined) {
+    sent.socket.destroy()
+    return lost(hold, upstream, { timeout: false, cause: new Error('a tunnel without a caller') }, finish)
+  }
+  const settings = parts.settings()
+  try {
+    await carryHeld(
+      parts,
+      hold,
+      {
+        ...taker.tunnel,
+        upstream,
+        answer: sent,
+        own: [['Holdpoint-Hold', head.id]],
+        about: aboutHold(head),
+        stoppable: stoppable(hold, settings),
+      },
+      leaseMs,
+    )
+  } catch (cause) {
+    return lost(hold, upstream, { timeout: false, cause }, finish)
+  }
+  await delivered(101, !taker.gone(), head.method, finish)
+  return { word: 'answered' }
+}
+
 const lost = async (
-  id: string,
+  { head: { id, upgrade } }: Hold,
   upstream: Upstream,
   sent: { readonly timeout: boolean; readonly cause: unknown },
   finish: Finish,
@@ -358,7 +472,7 @@ const lost = async (
   await finish('lose', { kind: 'hold.unknown', code }, at => ({
     facts: { closedAt: at, delivery: { state: 'unknown', at } },
     dueAt: null,
-    findableUntilAt: at + uncertainMs,
+    findableUntilAt: upgrade === undefined ? at + uncertainMs : null,
     remember: true,
   }))
   throw new HoldpointError(
@@ -412,6 +526,28 @@ const renew = async (parts: Parts, id: string, fence: number): Promise<void> => 
     await parts.store.holds.move({ hold: id, move: 'renew', rev: hold.rev, fence, dueAt: hold.now + leaseMs })
   } catch {
     // The next turn tries again; if none succeeds the hold becomes unknown, which is the truth for everybody else.
+  }
+}
+
+type Memory = ReturnType<typeof toMemory>
+
+/** An answer that nobody waits for on a connection ends when it is too large or takes too long: what is kept is bounded. */
+const bounded = (memory: Memory, enough: AbortController): Sink => {
+  let timer: NodeJS.Timeout | undefined
+  return {
+    ...memory,
+    head(status, headers) {
+      memory.head(status, headers)
+      timer = setTimeout(() => enough.abort(), answerMs).unref()
+    },
+    data(chunk) {
+      const more = memory.data(chunk)
+      if (memory.full()) enough.abort()
+      return more
+    },
+    end() {
+      clearTimeout(timer)
+    },
   }
 }
 

@@ -3,7 +3,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 
 export type KeyRing = {
-  /** Seals `plain`; `place` (hold id and field) is authenticated with it. */
+  /** Seals `plain`; `place` (hold id and field) is authenticated with it. What comes out may stand in an address as it is. */
   seal(plain: Uint8Array | string, place: string): string
   /** Opens what was sealed at the same place; throws if it was not sealed here, there, or with a known key. */
   open(sealed: string, place: string): Buffer
@@ -64,7 +64,7 @@ export const keyRing = (text: string): KeyRing => {
       const iv = randomBytes(12)
       const cipher = createCipheriv('aes-256-gcm', newest.sealing, iv).setAAD(Buffer.from(place))
       const body = Buffer.concat([cipher.update(plain), cipher.final()])
-      return `${newest.id}.${Buffer.concat([iv, cipher.getAuthTag(), body]).toString('base64')}`
+      return `${newest.id}.${Buffer.concat([iv, cipher.getAuthTag(), body]).toString('base64url')}`
     },
     open(sealed, place) {
       const dot = sealed.indexOf('.')

@@ -70,11 +70,11 @@ export const carry = async (parts: Parts, session: Session): Promise<TunnelEnd> 
  */
 export const carryHeld = async (parts: Parts, hold: Hold, session: Session, leaseMs: number): Promise<void> => {
   const { id } = hold.head
-  const ours = (now: Hold | undefined): now is Hold => now?.state === 'released' && now.fence === hold.fence
+  const ours = (now: Hold | undefined): boolean => now?.state === 'released' && now.fence === hold.fence
   try {
     for (;;) {
       const now = await readHold(parts.store, parts.keys, id)
-      if (!ours(now)) throw new Error('the hold is not released any more')
+      if (now === undefined || !ours(now)) throw new Error('the hold is not released any more')
       const moved = await parts.store.holds.move({
         hold: id,
         move: 'touch',
@@ -95,7 +95,7 @@ export const carryHeld = async (parts: Parts, hold: Hold, session: Session, leas
   let seenAt = performance.now()
   const look = async (): Promise<void> => {
     try {
-      const now = await readHold(parts.store, parts.keys, id)
+      const now: Hold | undefined = await readHold(parts.store, parts.keys, id)
       seenAt = performance.now()
       if (!ours(now)) lost.abort(now?.state === 'revoked' ? 'its approval was revoked' : 'its hold was lost')
     } catch {

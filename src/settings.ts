@@ -93,11 +93,17 @@ export type Login = {
 
 export type Issuer = {
   readonly name: string
-  readonly issuer: string
+  /** Exactly as tokens say it; undefined where opaque tokens are asked about and nothing is said of their issuer. */
+  readonly issuer: string | undefined
+  /** Its tokens are asked about (RFC 7662), never verified with keys. */
+  readonly introspect?: Introspection | undefined
   readonly directory: string | undefined
+  /** Empty only where tokens are asked about. */
   readonly audience: readonly string[]
   readonly algorithms: readonly string[]
-  /** Claim names, first present wins. */
+  /** Only tokens that say they are access tokens (RFC 9068). */
+  readonly typ?: 'at+jwt' | undefined
+  /** Claim names, or JSON pointers; first present wins. */
   readonly claims: {
     readonly subject: readonly string[]
     readonly person: readonly string[]
@@ -114,6 +120,24 @@ export type Issuer = {
     | readonly { readonly when: { readonly [claim: string]: ValueTest }; readonly kind: CallerKind }[]
   readonly ownerless: 'refuse' | 'accept'
   readonly jwksUri: string | undefined
+  /** Absolute paths, read anew each time. */
+  readonly caFile?: string | undefined
+  readonly bearerTokenFile?: string | undefined
+  /** For how long keys serve that cannot be fetched anew. */
+  readonly staleForMs?: number | undefined
+  /** Only tokens that are bound to a key of their caller: by DPoP (RFC 9449), by client certificate (RFC 8705). */
+  readonly dpop?: 'required' | undefined
+  readonly mtls?: 'required' | undefined
+}
+
+export type Introspection = {
+  readonly url: string
+  readonly clientId: string | undefined
+  readonly clientSecret: string | undefined
+  /** What opaque tokens of this entry begin with; undefined: all that have no other entry's prefix. */
+  readonly prefix: string | undefined
+  /** For how long an answer is remembered. */
+  readonly cacheForMs: number
 }
 
 export type PersonEntry = {
@@ -210,6 +234,10 @@ export type Approve = {
   readonly comment: 'required' | 'optional'
   readonly unreadable: 'deny' | 'digest'
   readonly approveUnseen: boolean
+  /** What the sign-in of whoever lets a call go must be: one of these `acr`, if any are named, and not older than this. */
+  readonly stepUp?: { readonly acr: readonly string[]; readonly maxAgeMs: number | undefined }
+  /** Who may let a call go alone, in an emergency. */
+  readonly breakGlass?: { readonly groups: readonly string[] }
 }
 
 /**

@@ -8,6 +8,7 @@ import type { Entry, Hold, HoldRow, HoldView, Reviewer, View } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import {
   approversOf,
+  glassStanding,
   inGroups,
   peopleBehind,
   reviewerKeys,
@@ -19,6 +20,7 @@ import {
 import { countedVotes, stoppable } from './release.ts'
 import type { Rule, Settings } from './settings.ts'
 import { live, type State, states } from './states.ts'
+import { challengeOf, steppedUp } from './step-up.ts'
 
 const pageMax = 200
 /** How many stored holds one list call looks at before it answers with what it has. */
@@ -46,14 +48,20 @@ export const reading = (parts: Parts) => {
   const mayDirect = (reviewer: Reviewer, settings: Settings): boolean =>
     reviewer.interactive && inGroups(reviewer, settings.console.operators, settings)
 
+  const glassOf = (reviewer: Reviewer, hold: Hold, settings: Settings): Standing =>
+    glassStanding(reviewer, behindNow(hold, settings), rulesOf(hold, settings), settings)
+
   const maySee = (reviewer: Reviewer, hold: Hold, settings: Settings): boolean =>
     isBehind(reviewer, hold, settings) ||
-    standing(
-      { ...reviewer, interactive: true },
-      { keys: [], labels: [], known: true },
-      rulesOf(hold, settings),
-      settings,
-    ).may ||
+    [standing, glassStanding].some(
+      named =>
+        named(
+          { ...reviewer, interactive: true },
+          { keys: [], labels: [], known: true },
+          rulesOf(hold, settings),
+          settings,
+        ).may,
+    ) ||
     inGroups(reviewer, settings.console.auditors, settings) ||
     inGroups(reviewer, settings.console.operators, settings) ||
     hold.verdicts.some(verdict => samePerson(verdict.keys, reviewerKeys(reviewer, settings)))
@@ -77,23 +85,25 @@ export const reading = (parts: Parts) => {
   const youOf = (reviewer: Reviewer, hold: Hold, settings: Settings): HoldView['you'] => {
     const own = isBehind(reviewer, hold, settings)
     const stands = standingOf(reviewer, hold, settings)
-    const qualifiedOrOperator = stands.may || mayDirect(reviewer, settings)
+    const glass = glassOf(reviewer, hold, settings).may
+    const qualifiedOrOperator = stands.may || glass || mayDirect(reviewer, settings)
     const may_revoke =
-      (hold.state === 'approved' && (qualifiedOrOperator || own)) ||
+      ((hold.state === 'approved' || (hold.state === 'released' && hold.facts.tunnel === true)) &&
+        (qualifiedOrOperator || own)) ||
       (hold.state === 'pending' && reviewer.interactive && (own || mayDirect(reviewer, settings)))
     const may_resolve = hold.state === 'unknown' && qualifiedOrOperator && !own
-    if (!stands.may) return { may_decide: false, because: stands.code, detail: stands.detail, may_revoke, may_resolve }
+    const besides = { may_revoke, may_resolve, may_break_glass: hold.state === 'pending' && glass }
+    if (!stands.may) return { may_decide: false, because: stands.code, detail: stands.detail, ...besides }
     if (hold.state !== 'pending')
-      return { may_decide: false, because: 'already_decided', detail: `It is ${hold.state}.`, may_revoke, may_resolve }
+      return { may_decide: false, because: 'already_decided', detail: `It is ${hold.state}.`, ...besides }
     if (voted(reviewer, hold, settings))
       return {
         may_decide: false,
         because: 'already_decided',
         detail: 'You have approved it; it needs somebody else as well.',
-        may_revoke,
-        may_resolve,
+        ...besides,
       }
-    return { may_decide: true, may_revoke, may_resolve }
+    return { may_decide: true, ...besides }
   }
 
   const voted = (reviewer: Reviewer, hold: Hold, settings: Settings): boolean =>
@@ -135,6 +145,7 @@ export const reading = (parts: Parts) => {
             },
           }),
       you: youOf(reviewer, hold, settings),
+      ...(hold.verdicts.some(({ verdict }) => verdict === 'break_glass') ? { break_glass: true } : {}),
     }
   }
 
@@ -147,6 +158,7 @@ export const reading = (parts: Parts) => {
     const view = sealed !== undefined && isBehind(reviewer, hold, settings) ? withoutFingerprints(sealed) : sealed
     const { facts, head } = hold
     const rules = rulesOf(hold, settings)
+    const challenge = hold.state === 'pending' ? challengeOf(rules) : undefined
     const frozen = live.has(hold.state) ? parts.freezes.stopping(stoppable(hold, settings)) : undefined
     return {
       ...rowOf(reviewer, hold, view, settings),
@@ -169,12 +181,30 @@ export const reading = (parts: Parts) => {
         at: iso(verdict.at),
       })),
       comment_required: rules.some(rule => rule.approve.some(approve => approve.comment === 'required')),
+      ...(challenge === undefined
+        ? {}
+        : {
+            step_up: {
+              acr_values: challenge.acr,
+              ...(challenge.maxAgeS === undefined ? {} : { max_age: challenge.maxAgeS }),
+              met: steppedUp(reviewer, rules, hold.now),
+            },
+          }),
       ...(frozen === undefined ? {} : { frozen: frozen.reason }),
       ...(facts.approvedUntilAt === undefined ? {} : { approved_until: iso(facts.approvedUntilAt) }),
       ...(facts.earlier === undefined
         ? {}
         : { earlier: { id: facts.earlier.id, status: facts.earlier.state, at: iso(facts.earlier.at) } }),
       ...(facts.why === undefined ? {} : { why: facts.why }),
+    }
+  }
+
+  // The store's cursor names the last hold that was looked at, which may be one that the reviewer may not see: it leaves sealed.
+  const cursorIn = (sealed: string, place: string): string => {
+    try {
+      return keys.open(sealed, place).toString('utf8')
+    } catch {
+      throw new HoldpointError('malformed', '"after" must be the "next" of an earlier answer to the same list.')
     }
   }
 
@@ -187,7 +217,8 @@ export const reading = (parts: Parts) => {
     const waiting = wanted.every(state => live.has(state))
     const holds: HoldRow[] = []
     const limit = Math.min(Math.max(1, query.limit), pageMax)
-    let after = query.after
+    const place = `list:${query.status}:${reviewer.login}:${reviewer.subject}`
+    let after = query.after === undefined ? undefined : cursorIn(query.after, place)
     for (let scanned = 0; scanned < scanMax; ) {
       const page = await store.holds.list({
         states: wanted,
@@ -204,7 +235,7 @@ export const reading = (parts: Parts) => {
       after = page.next
       if (after === undefined || holds.length >= limit) break
     }
-    return { holds, ...(after === undefined ? {} : { next: after }) }
+    return { holds, ...(after === undefined ? {} : { next: keys.seal(after, place) }) }
   }
 
   const audit = async (
@@ -232,7 +263,7 @@ export const reading = (parts: Parts) => {
     }))
   }
 
-  return { seen, viewFor, youOf, standingOf, isBehind, voted, list, audit, rules }
+  return { seen, viewFor, youOf, standingOf, glassOf, isBehind, voted, list, audit, rules }
 }
 
 const statesOf = (status: HoldsQuery['status']): readonly State[] => {

@@ -72,6 +72,8 @@ export const toMemory = (limit: number) => {
     },
     onDrain(): void {},
     end(): void {},
+    /** More came than is kept. */
+    full: (): boolean => size > limit,
     /** Throws if no answer came. */
     answer(): MemoryAnswer {
       if (head === undefined) throw new Error('there is no answer to keep')

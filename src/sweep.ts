@@ -1,11 +1,11 @@
 // The clock's way: makes visible what the store's clock already decided (every move checks its own deadline), takes up approved
 // async holds that nobody sends, and loses leases that nobody renews. Any replica may sweep; a hold moves once.
 import { toError } from './errors.ts'
-import { endToldMs, readHold } from './hold.ts'
+import { endToldMs, isNewer, verifiedHold } from './hold.ts'
 import type { Entry, Hold } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { aboutHold } from './record.ts'
-import type { Move } from './store/store.ts'
+import type { Move, StoredHold } from './store/store.ts'
 
 const everyMs = 500
 const batch = 200
@@ -20,10 +20,21 @@ export const sweep = (parts: Parts, deliver: (id: string) => Promise<void>): Swe
   let turn: Promise<void> = Promise.resolve()
   let turns = 0
   let down = false
+  const stuck = new Set<string>()
 
   const once = async (): Promise<void> => {
     try {
-      for (const id of await parts.store.holds.due(batch)) await overdue(parts, id)
+      // Holds that cannot be moved stay at the front of the list: look past them.
+      const due = await parts.store.holds.due(batch + stuck.size)
+      for (const id of due) {
+        try {
+          if (await overdue(parts, id)) stuck.delete(id)
+          else stuck.add(id)
+        } catch (error) {
+          stuck.add(id)
+          parts.log.warn({ err: toError(error), hold: id }, 'an overdue hold could not be moved')
+        }
+      }
       if (turns++ % 10 === 0) await orphans(parts, deliver)
       down = false
     } catch (error) {
@@ -46,10 +57,17 @@ export const sweep = (parts: Parts, deliver: (id: string) => Promise<void>): Swe
   }
 }
 
-/** Moves one hold whose deadline has passed, if it still has. */
-export const overdue = async (parts: Parts, id: string): Promise<void> => {
-  const hold = await readHold(parts.store, parts.keys, id)
-  if (hold?.dueAt === undefined || hold.dueAt > hold.now) return
+/**
+ * Moves one hold whose deadline has passed, if it still has. A record that is not signed by us, or does not read, can never be
+ * approved: it is closed, so that it holds up nobody; one of a newer schema is left to newer replicas.
+ * @returns false if it stays as it is
+ */
+export const overdue = async (parts: Parts, id: string): Promise<boolean> => {
+  const stored = await parts.store.holds.read(id)
+  if (stored === undefined) return true
+  const hold = verifiedHold(parts.keys, stored)
+  if (hold === undefined) return isNewer(parts.keys, stored) ? false : closeUnverified(parts, stored)
+  if (hold.dueAt === undefined || hold.dueAt > hold.now) return true
   const moved = await parts.store.holds.move({
     ...over(hold),
     hold: id,
@@ -58,7 +76,7 @@ export const overdue = async (parts: Parts, id: string): Promise<void> => {
     dueAt: null,
     entry: parts.record.entry(entryOf(hold)),
   })
-  if (moved.word !== 'epoch') return
+  if (moved.word !== 'epoch') return true
   const why = 'The store was restarted without keeping its data on disk.'
   await parts.store.holds.move({
     hold: id,
@@ -69,6 +87,24 @@ export const overdue = async (parts: Parts, id: string): Promise<void> => {
     findableUntilAt: null,
     entry: parts.record.entry({ ...aboutHold(hold.head), kind: 'hold.void', detail: why }),
   })
+  return true
+}
+
+const closeUnverified = async (parts: Parts, stored: StoredHold): Promise<boolean> => {
+  const detail =
+    'its record does not verify: it was changed in the store, or signed with a key that is no longer in the ring'
+  parts.log.error({ hold: stored.id, state: stored.state }, detail)
+  const closed: Pick<Move, 'hold' | 'rev' | 'dueAt' | 'findableUntilAt' | 'facts'> = {
+    hold: stored.id,
+    rev: stored.rev,
+    dueAt: null,
+    findableUntilAt: null,
+    facts: { closedAt: stored.now, why: detail },
+  }
+  const move = stored.state === 'released' ? 'lose' : 'void'
+  const entry = parts.record.entry({ kind: move === 'lose' ? 'hold.unknown' : 'hold.void', hold: stored.id, detail })
+  const moved = await parts.store.holds.move({ ...closed, move, entry })
+  return moved.word === 'moved' || moved.word === 'missing'
 }
 
 const over = (hold: Hold): Pick<Move, 'move' | 'facts' | 'findableUntilAt' | 'remember' | 'fence'> => {
@@ -84,7 +120,8 @@ const over = (hold: Hold): Pick<Move, 'move' | 'facts' | 'findableUntilAt' | 're
         move: 'lose',
         fence: hold.fence,
         facts: { closedAt, delivery: { state: 'unknown', at: closedAt } },
-        findableUntilAt: closedAt + uncertainMs,
+        // A tunnel is opened anew at any time; what it did is no single call that could be done twice.
+        findableUntilAt: hold.head.upgrade === undefined ? closedAt + uncertainMs : null,
         remember: true,
       }
   }

@@ -111,10 +111,16 @@ const dropEnd: Reader = path => path.slice(0, path.length - endLength(path))
 const decodeSlashes: Reader = path => path.replaceAll('%2F', '/')
 const mergeSlashes: Reader = path => path.replace(/\/{2,}/g, '/')
 const cutParameters: Reader = path => path.replace(/;[^/]*/g, '')
-const foldCase: Reader = path =>
+/** As a reader that does not tell upper from lower case; escapes that are not whole characters (in a glob) stay as they are. */
+export const foldCase: Reader = path =>
   path.replace(/(?:%[89A-F][0-9A-F])+|%[0-9A-F]{2}|[A-Z]+/g, part => {
     if (!part.startsWith('%')) return part.toLowerCase()
-    return part < '%8' ? part : encodeURIComponent(decodeURIComponent(part).toLowerCase())
+    if (part < '%8') return part
+    try {
+      return encodeURIComponent(decodeURIComponent(part).toLowerCase())
+    } catch {
+      return part
+    }
   })
 
 const endLength = (path: string): number => {

@@ -15,7 +15,8 @@ export const statusUrl = (settings: Settings, id: string): string => `${settings
 export const taskOf = (hold: Hold, settings: Settings): { readonly task: object; readonly result?: object } => {
   const { head, state, facts } = hold
   const url = statusUrl(settings, head.id)
-  const status = taskStatus[state]
+  // A task leaves pending once: what becomes of an approval is told by its delivery.
+  const status = facts.approvedAt === undefined ? taskStatus[state] : 'approved'
   const rules = settings.rules.filter(rule => head.rules.some(ref => ref.name === rule.name))
   const votes = countedVotes(hold, settings)
   const tallies = rules.map(rule => tally(rule, votes, settings))
@@ -27,7 +28,7 @@ export const taskOf = (hold: Hold, settings: Settings): { readonly task: object;
       id: head.id,
       status,
       status_endpoint: url,
-      expires_at: iso(hold.dueAt ?? head.expiresAt),
+      expires_at: iso(state === 'pending' ? head.expiresAt : (facts.approvedUntilAt ?? head.expiresAt)),
       created_at: iso(head.openedAt),
       links: {
         ...(state === 'pending' ? { cancel: `${url}/cancel` } : {}),
@@ -68,6 +69,7 @@ const deliveryState = ({ state, facts }: Hold): string => {
     case 'unknown':
     case 'lapsed':
     case 'revoked':
+    case 'void':
       return state
     default:
       return facts.delivery?.state ?? 'none'

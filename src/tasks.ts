@@ -1,9 +1,9 @@
 // The task endpoints under /.holdpoint/holds: for a hold's own caller only; to anybody else there is no such task.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { answerJson, write } from './answer.ts'
-import { HoldpointError } from './errors.ts'
+import { HoldpointError, toError } from './errors.ts'
 import { callerIdentity, openAnswer, readHold } from './hold.ts'
-import type { Call, Caller, Header, Hold } from './nouns.ts'
+import type { Call, Caller, Header, Hold, KeptAnswer } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { peopleBehind } from './people.ts'
 import { preferOf } from './prefer.ts'
@@ -65,13 +65,13 @@ export const seeToken = async (parts: Parts, hold: Hold, caller: Caller): Promis
 const show = async (parts: Parts, asked: Asked, first: Hold): Promise<void> => {
   const prefer = preferOf(asked.call.headers)
   let hold = first
-  if (prefer.waitMs !== undefined && !settled(hold))
-    hold = await changed(parts, asked, hold, Math.min(prefer.waitMs, longPollMs))
+  const waitMs = prefer.waitMs === undefined ? undefined : Math.min(prefer.waitMs, longPollMs)
+  if (waitMs !== undefined && !settled(hold)) hold = await changed(parts, asked, hold, waitMs)
   answerJson(
     asked.response,
     200,
     taskOf(hold, asked.settings),
-    headersFor(hold, prefer.waitMs === undefined ? undefined : `wait=${prefer.waitMs / 1000}`),
+    headersFor(hold, waitMs === undefined ? undefined : `wait=${waitMs / 1000}`),
   )
 }
 
@@ -86,18 +86,21 @@ const headersFor = (hold: Hold, applied?: string): Header[] => [
 /** Waits until the hold has another state, the time is over, or the caller is gone. */
 const changed = async (parts: Parts, asked: Asked, hold: Hold, waitMs: number): Promise<Hold> => {
   const gone = new AbortController()
+  if (asked.response.destroyed) gone.abort()
   asked.response.once('close', () => gone.abort())
   const until = AbortSignal.any([AbortSignal.timeout(waitMs), gone.signal, asked.drain])
   for (let now = hold; ; ) {
     const { promise, resolve } = Promise.withResolvers<void>()
     const off = parts.watch.on(hold.head.id, resolve)
-    until.addEventListener('abort', () => resolve(), { once: true })
+    const wake = (): void => resolve()
+    until.addEventListener('abort', wake, { once: true })
     try {
       now = (await readHold(parts.store, parts.keys, hold.head.id)) ?? now
       if (now.state !== hold.state || until.aborted) return now
       await promise
     } finally {
       off()
+      until.removeEventListener('abort', wake)
     }
   }
 }
@@ -144,10 +147,36 @@ const replay = async (parts: Parts, asked: Asked, hold: Hold): Promise<void> => 
       `The answer is not kept: ${hold.facts.keptWhyNot ?? (hold.facts.async ? 'its hour is over' : 'it went to the caller that waited')}.`,
       where,
     )
+  writeKept(asked.response, id, answer)
+  await seeAnswer(parts, id)
+}
+
+/** Writes a kept answer as the upstream gave it. */
+export const writeKept = (response: ServerResponse, id: string, { status, headers, body }: KeptAnswer): void =>
   write(
-    asked.response,
-    answer.status,
-    [...answer.headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]],
-    Buffer.from(answer.body, 'base64'),
+    response,
+    status,
+    [...headers.filter(([name]) => name.toLowerCase() !== 'content-length'), ['Holdpoint-Hold', id]],
+    Buffer.from(body, 'base64'),
   )
+
+/** Notes that the caller has its answer: from now on the same call is a new one. If this is lost, it is only asked about once more. */
+export const seeAnswer = async (parts: Parts, id: string): Promise<void> => {
+  try {
+    for (;;) {
+      const hold = await readHold(parts.store, parts.keys, id)
+      if (hold?.facts.delivery === undefined || hold.facts.delivery.answered) return
+      const moved = await parts.store.holds.move({
+        hold: id,
+        move: 'touch',
+        rev: hold.rev,
+        facts: { delivery: { ...hold.facts.delivery, answered: true } },
+        findableUntilAt: null,
+        remember: false,
+      })
+      if (moved.word !== 'changed') return
+    }
+  } catch (error) {
+    parts.log.warn({ err: toError(error), hold: id }, 'that a kept answer was fetched could not be noted')
+  }
 }

@@ -30,8 +30,11 @@ export const asymmetric = [
 
 export type Claims = { readonly [name: string]: Json }
 
-/** The error to throw for a token that is not good; `detail` says why, safe to show. */
-export type Refuse = (detail: string, cause?: unknown) => HoldpointError
+/**
+ * The error to throw for a token that is not good; `detail` says why, safe to show.
+ * `retryAfterS`: nothing is known against the token, but it cannot be verified at present.
+ */
+export type Refuse = (detail: string, cause?: unknown, retryAfterS?: number) => HoldpointError
 
 /** @throws what `refuse` makes of a token longer than 16 KiB */
 export const refuseHuge = (token: string, refuse: Refuse): void => {
@@ -129,7 +132,7 @@ const verifySignature = async (
     if (error instanceof joseErrors.JWKSNoMatchingKey)
       throw refuse('The token is signed with a key that its issuer does not publish.', error)
     if (error instanceof joseErrors.JOSEError) throw refuse("The token's signature or form is not valid.", error)
-    throw refuse("The issuer's keys cannot be had, so the token cannot be verified.", error)
+    throw refuse("The issuer's keys cannot be had, so the token cannot be verified.", error, 1)
   }
 }
 

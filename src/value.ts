@@ -43,6 +43,9 @@ export const glob = (pattern: string): ((text: string) => boolean) => {
   }
 }
 
+/** The same pattern for values whose letters have no case. */
+export const caseless = (pattern: string): string => `(?i)${pattern}`
+
 /** A linear-time regular expression over the whole value; `.` also matches a line break, so that none hides what follows it. */
 export const regex = (pattern: string): ((text: string) => boolean) => {
   const compiled = RE2JS.compile(pattern, RE2JS.DOTALL)
@@ -95,15 +98,15 @@ const contains =
     return value.every(item => typeof item === typeof wanted) ? false : 'unknown'
   }
 
-// A list expects the types of all its items, so a value that one of them certainly refuses is refused.
+// An item never takes away from the others: what one of them cannot tell, no other's certain no can.
 const anyOf =
   (tests: readonly Test[]): Test =>
   value => {
-    let truth: Truth = 'unknown'
+    let truth: Truth = false
     for (const test of tests) {
       const one = test(value)
       if (one === true) return true
-      if (one === false) truth = false
+      if (one === 'unknown') truth = one
     }
     return truth
   }

@@ -99,7 +99,7 @@ const homes: { readonly [name: string]: readonly string[] } = {
   commander: ['commands/', 'main.ts'],
   hono: ['console/'],
   ioredis: ['store/'],
-  jose: ['identify.ts', 'issuer-keys.ts', 'console/bearer.ts'],
+  jose: ['token.ts', 'dpop.ts', 'issuer-keys.ts'],
   minimatch: ['path.ts', 'config.ts'],
   'oidc-provider': ['commands/demo/'],
   'openid-client': ['console/'],

@@ -124,6 +124,11 @@ describe('a bearer token that says', () => {
     expect(await approve(await issuer.sign(claims(), { typ: 'at+jwt' }))).toEqual([200, undefined, 'approved'])
   })
 
+  test('a scope, beside a subject that is the object id, is a person (Entra)', async () => {
+    const token = await issuer.sign({ ...claims(), oid: 'mia', scp: 'decide' })
+    expect(await approve(token)).toEqual([200, undefined, 'approved'])
+  })
+
   test.each<[string, object, object?]>([
     ['another audience', { aud: 'https://other.example' }],
     ['an audience that begins like ours', { aud: `${consoleAudience}/x` }],
@@ -185,6 +190,9 @@ describe('a bearer token that says', () => {
     ['it belongs to its own client', { sub: reviewerClient.id }],
     ['it belongs to an application (Entra)', { idtyp: 'app' }],
     ['it comes from client credentials (Auth0)', { gty: 'client-credentials' }],
+    ['its subject is a client (Auth0)', { sub: 'Zx81@clients' }],
+    ['it belongs to a service account (Keycloak)', { preferred_username: 'service-account-bot' }],
+    ['its subject is a service principal (Entra)', { sub: 'b7e1', oid: 'b7e1' }],
   ])('%s may read, not decide', async (_, more) => {
     const token = await issuer.sign({ ...claims(), ...more })
     expect((await fetch(`${lying.url}/api/holds`, { headers: { authorization: `Bearer ${token}` } })).status).toBe(200)
@@ -193,7 +201,8 @@ describe('a bearer token that says', () => {
 
   test.each<[string, object | undefined]>([
     ['says nothing', undefined],
-    ['names no client', { clients: [], amr: [], maxAgeMs: undefined }],
+    ['names no client', { clients: [], amr: ['mfa'], maxAgeMs: undefined }],
+    ['names clients alone', { clients: [reviewerClient.id], amr: [], maxAgeMs: undefined }],
   ])('everything right decides nothing where `interactive` %s', async (_, interactive) => {
     const before = lying.settings
     const login = [{ ...loginOf(issuer.issuer), interactive: interactive as never }]

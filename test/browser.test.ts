@@ -1,19 +1,11 @@
 // The console as a person uses it: a real browser, with and without JavaScript, by keyboard, on a phone, in the dark.
 import { AxeBuilder } from '@axe-core/playwright'
-import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { startChrome } from './support/chrome.ts'
 import { type ConsoleStage, startConsole } from './support/console.ts'
 import { people } from './support/people.ts'
 
-const flags = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
 const withinMs = 10_000
 
 let stage: ConsoleStage
@@ -26,11 +18,7 @@ const cleo = { ...people.cleo, groups: ['security', 'finance-leads'] }
 
 beforeAll(async () => {
   stage = await startConsole({ people: [people.ana, people.ben, people.dora, cleo] })
-  const path = process.env.PATH?.split(':').map(folder => `${folder}/chromium`) ?? []
-  const { existsSync } = await import('node:fs')
-  const executablePath = path.find(existsSync)
-  if (executablePath === undefined) throw new Error('there is no chromium in PATH')
-  chrome = await chromium.launch({ executablePath, args: flags })
+  chrome = await startChrome()
 })
 afterAll(async () => {
   await chrome.close()

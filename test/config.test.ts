@@ -67,7 +67,28 @@ describe('what is refused', async () => {
   test.each(cases)('$name', async ({ yaml, problems }) => {
     const found = await problemsOf(await files({ 'holdpoint.yaml': yaml }))
     for (const problem of problems) expect(found.join('\n')).toContain(problem)
+    if (problems.length === 0) expect(found).toEqual([])
     expect(found.every(one => /^[\w.-]+:[1-9]\d*:[1-9]\d*: /.test(one))).toBe(true)
+  })
+
+  // One rule each; without a `problem` it must be accepted.
+  const rules = JSON.parse(await readFile(new URL('tables/config-rules.json', import.meta.url), 'utf8')) as readonly {
+    name: string
+    rule: string
+    problem: string | null
+  }[]
+  test.each(rules)('in a rule: $name', async ({ rule, problem }) => {
+    const yaml = `version: 1
+${login}upstreams:
+  - { name: b, kind: http, url: "https://b.internal", at: { prefix: /b }, credential: { bearer: t } }
+  - { name: c, kind: http, url: "https://c.internal", at: { prefix: /c }, token: { header: x-api-key } }
+  - { name: d, kind: http, url: "https://d.internal", at: { prefix: /d }, credential: { headers: { X-Key: k } } }
+rules:
+  - { name: r, ${rule} }
+`
+    const found = await problemsOf(await files({ 'holdpoint.yaml': yaml }))
+    expect(found).toEqual(problem === null ? [] : [expect.stringContaining(problem)])
+    for (const one of found) expect(one).toMatch(/^holdpoint\.yaml:9:/)
   })
 
   test('a file that is not there', async () => {
@@ -120,6 +141,8 @@ describe('what is filled in', () => {
     expect(settings.gate).toEqual({
       listen: { host: '127.0.0.1', port: 8080 },
       url: 'http://127.0.0.1:8080',
+      tls: undefined,
+      assertionKey: undefined,
       trustedProxies: [],
       limits: {
         header: 32768,
@@ -129,6 +152,9 @@ describe('what is filled in', () => {
         answer: 10485760,
         holdsPerCaller: 20,
         holds: 100000,
+        callsPerSecond: 0,
+        connections: 20_000,
+        connectionsPerAddress: 1000,
       },
     })
     expect(settings.console).toEqual({
@@ -163,7 +189,7 @@ describe('what is filled in', () => {
     expect(settings.upstreams[0]).toMatchObject({
       url: 'https://b.internal',
       credential: { kind: 'bearer', token: 't' },
-      timeouts: { connectMs: 5000, headersMs: 60_000, idleMs: 300_000 },
+      timeouts: { connectMs: 5000, headersMs: 60_000, idleMs: 300_000, tunnelMs: 3_600_000 },
       limits: { inspect: 1048576, held: 10485760 },
       encodedSlash: 'refuse',
       caseSensitive: true,
@@ -298,8 +324,24 @@ describe('interpolation', () => {
     )
     expect(settings.rules[0]?.match.query).toEqual({ a: '${env:TOKEN}' })
     expect(warnings).toEqual([
-      'holdpoint.yaml:9:37: this stays as it is written: nothing is interpolated in rules and tests',
+      'holdpoint.yaml:9:37: this stays as it is written: nothing is interpolated in rules, reviewers, defaults, callers and tests',
     ])
+  })
+
+  test('never in who may approve', async () => {
+    const { settings, warnings } = await good(
+      {
+        'holdpoint.yaml': `${base}reviewers: { fin: { by: { groups: ["\${env:TOKEN}"] } } }\nrules: [rules.yaml]\n`,
+        'rules.yaml':
+          'defaults: { approve: [fin, { by: { groups: ["${env:TOKEN}"] } }] }\nrules: [{ name: r, match: {}, then: hold }]\n',
+      },
+      { TOKEN: 'anybody' },
+    )
+    expect(settings.rules[0]?.approve.flatMap(({ groups }) => groups)).toEqual([
+      'okta:${env:TOKEN}',
+      'okta:${env:TOKEN}',
+    ])
+    expect(warnings).toHaveLength(2)
   })
 
   test('what is missing is said once, not what follows from it', async () => {
@@ -466,6 +508,7 @@ describe('the reference', async () => {
     HOLDPOINT_KEYS: newKey('k'),
     BILLING_TOKEN: 'b',
     LEDGER_PASSWORD: 'p',
+    IDP_SECRET: 's',
     REPORTS_KEY: 'r',
   }
 

@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Reader } from '../src/console/frame.ts'
+import { holdPage } from '../src/console/hold-page.ts'
 import { openapi } from '../src/console/openapi.ts'
 import { HoldpointError } from '../src/errors.ts'
+import type { HoldView } from '../src/nouns.ts'
 import { type Browser, type ConsoleStage, hidden, startConsole, words } from './support/console.ts'
 import { people, signIn } from './support/people.ts'
 
@@ -373,6 +376,19 @@ describe('the hold page', () => {
     expect(text).toContain('cus-low')
   })
 
+  test('is made in a time that grows with the lines of a body, not with their square', async () => {
+    const answer = await fetch(`${stage.url}/api/holds/${await stage.hold()}`, { headers: cookieOf(ana) })
+    const view = (await answer.json()) as HoldView
+    const body = { kind: 'shown', type: 'text/plain', size: 256_000, text: 'a\n'.repeat(128_000), cut: false } as const
+    const reader = { csrf: '', auditor: false } as Reader
+    const began = process.cpuUsage()
+    const page = await holdPage({ ...view, request: { ...view.request, body } }, reader, stage.now())
+    const { user, system } = process.cpuUsage(began)
+    expect(String(page).split('<span class="line"')).toHaveLength(128_002)
+    // Of the order of a tenth of this; the square of it is half a minute.
+    expect(user + system).toBeLessThan(6_000_000)
+  })
+
   test('of somebody who may not see it is as unknown as one that does not exist', async () => {
     const id = await stage.hold()
     const stranger = await startConsoleFor({ groups: ['nobody'] })
@@ -442,7 +458,53 @@ describe('the API', () => {
     expect(second.holds.map(hold => hold.id)).not.toContain(first.holds[0]?.id)
   })
 
+  test('a cursor names no hold, and belongs to the reviewer and the list it was given for', async () => {
+    const kept = await Promise.all([stage.hold(), stage.hold(), stage.hold()])
+    const { next } = (await api('/holds?limit=1')).json as { next: string }
+    expect(next).toMatch(/^[\w.-]+$/)
+    const inside = next.split('.').map(part => Buffer.from(part, 'base64url').toString('latin1'))
+    for (const id of kept) expect([next, ...inside].join(' ')).not.toContain(id)
+    const others = { headers: { authorization: `Bearer ${await signIn(stage.idp.issuer, people.ana)}` } }
+    const answers = [
+      await api(`/holds?limit=1&after=${next}`),
+      await api(`/holds?limit=1&after=${next}`, others),
+      await api(`/holds?limit=1&status=closed&after=${next}`),
+      await api(`/holds?limit=1&after=${next.slice(0, -4)}AAAA`),
+      await api(`/holds?limit=1&after=${encodeURIComponent(`000000000000000:${kept[0]}`)}`),
+    ]
+    expect(answers.map(answer => answer.status)).toEqual([200, 400, 400, 400, 400])
+    expect(answers[1]?.json).toMatchObject({ code: 'malformed', detail: expect.stringContaining('"after"') })
+  })
+
+  const invisible = [
+    '',
+    '  ',
+    '\u200b',
+    '\u00a0 \u2060',
+    '\u202e\u2066',
+    '\u3164',
+    '\u2800',
+    '\u0301',
+    '\u{e0041}',
+    '\u0000',
+  ]
+
+  test.each(invisible)('a comment in which nothing shows is none: %#', async comment => {
+    const [first] = stage.settings.rules
+    const before = stage.settings
+    const approve = first?.approve.map(one => ({ ...one, comment: 'required' as const }))
+    stage.settings = { ...before, rules: [{ ...first, approve }] as typeof before.rules }
+    const id = await stage.hold()
+    const bare = await api(`/holds/${id}/approve`, json({ comment }))
+    const state = (await stage.read(id)).state
+    const said = await api(`/holds/${id}/approve`, json({ comment: `${comment}\u2705${comment}` }))
+    stage.settings = before
+    expect([bare.status, bare.json.code, state, said.status]).toEqual([400, 'malformed', 'pending', 200])
+  })
+
   test.each<[string, string, RequestInit, number, string]>([
+    ['an empty view', '/approve', json({ view: '' }), 400, 'malformed'],
+    ['a view that is null', '/deny', json({ view: null }), 400, 'malformed'],
     ['no type', '/approve', { method: 'POST', body: new Uint8Array(2) }, 415, 'unreadable_body'],
     ['a form', '/approve', { method: 'POST', body: new URLSearchParams() }, 415, 'unreadable_body'],
     ['no JSON', '/approve', json('{'), 400, 'malformed'],

@@ -23,7 +23,7 @@ const recording = async (answers: Answers = {}): Promise<Recorder> => {
 }
 
 const upstreamAt = (url: string, timeouts: Partial<Upstream['timeouts']> = {}): Upstream =>
-  upstreamOf({ url, timeouts: { connectMs: 2000, headersMs: 5000, idleMs: 5000, ...timeouts } })
+  upstreamOf({ url, timeouts: { connectMs: 2000, headersMs: 5000, idleMs: 5000, tunnelMs: 5000, ...timeouts } })
 
 const sending = (upstream: Upstream, more: Partial<Sending> = {}): Sending => ({
   upstream,

@@ -48,7 +48,7 @@ afterAll(() => Promise.all([issuer.close(), other.close()]))
 
 const callWith = (...headers: Header[]): Call => ({ headers }) as unknown as Call
 const withToken = (token: string): Call => callWith(['Authorization', `Bearer ${token}`])
-const fresh = (): Identify => identifier({ clock: () => now })
+const fresh = (): Identify => identifier({ clock: () => now, shelf: { put: async () => true } })
 const who = async (token: string, identify = fresh()): Promise<Caller> =>
   (await identify(withToken(token), undefined, settings)).caller
 
@@ -205,13 +205,13 @@ describe('where the token is', () => {
 
   it('is one of the four places', async () => {
     const token = await issuer.token()
-    expect((await ask(['Authorization', `bearer ${token}`])).source).toBe('authorization')
-    expect((await ask(['Authorization', `Basic ${Buffer.from(`any:${token}`).toString('base64')}`])).source).toBe(
-      'authorization',
-    )
-    expect((await ask(['X-Api-Key', token])).source).toBe('x-api-key')
+    const basic = `Basic ${Buffer.from(`any:${token}`).toString('base64')}`
+    // A proof beside it is ours as well; beside an Authorization that belongs to the upstream it is the upstream's.
+    expect((await ask(['Authorization', `bearer ${token}`])).own).toEqual(new Set(['authorization', 'dpop']))
+    expect((await ask(['Authorization', basic])).own).toEqual(new Set(['authorization', 'dpop']))
+    expect((await ask(['X-Api-Key', token])).own).toEqual(new Set(['x-api-key', 'dpop']))
     const both = await ask(['Holdpoint-Authorization', `Bearer ${token}`], ['Authorization', 'Bearer of-the-upstream'])
-    expect(both.source).toBe('holdpoint-authorization')
+    expect(both.own).toEqual(new Set(['holdpoint-authorization']))
   })
 
   it('is never two of them', async () => {

@@ -50,6 +50,27 @@ describe('live updates', () => {
     for (const stream of streams) stream.close()
   })
 
+  test('say no more about holds once their reader has lost the group', async () => {
+    const lost = { ...people.dora }
+    const one = await startConsole({ people: [people.ana, lost, people.ben] })
+    const [dora, ana] = [await one.browserOf(lost), await one.browserOf(people.ana)]
+    const [hers, anas] = [await streamOf(one.url, cookieOf(dora)), await streamOf(one.url, cookieOf(ana))]
+    await Promise.all([hers, anas].map(stream => stream.read(text => text.includes(': connected'))))
+    const before = await one.hold()
+    await hers.read(text => text.includes(before))
+    // Her groups are read again at a verdict, sixteen minutes on; by then she leads nobody.
+    const page = await dora.fields(`/holds/${before}`)
+    Object.assign(lost, { groups: [] })
+    one.pass(16 * 60_000)
+    await dora.visit(`${one.url}/holds/${before}/approve`, { form: page })
+    const hidden = await one.hold()
+    const own = await one.hold({ caller: { owner: people.dora.email } })
+    await anas.read(text => text.includes(hidden))
+    expect(await hers.read(text => text.includes(own))).not.toContain(hidden)
+    for (const stream of [hers, anas]) stream.close()
+    await one.close()
+  })
+
   test('end with the session, and show that they live', async () => {
     const quick = await startConsole({ heartbeatMs: 20 })
     const one = await quick.browserOf(people.ana)

@@ -1,9 +1,11 @@
 // What reviewers see and what they never see: every row of tables/mask.json and tables/canaries.json, and the properties behind them.
 import { createHmac } from 'node:crypto'
-import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { secretName } from '../src/mask/names.ts'
+import { freeText } from '../src/mask/paths.ts'
+import { masker } from '../src/mask/values.ts'
 import { certainSecretIn, makeView, maskText, printable } from '../src/mask.ts'
 import type { Action, Body, Header, HeldCall, View } from '../src/nouns.ts'
 import type { Rule } from '../src/settings.ts'
@@ -403,7 +405,7 @@ describe('the view', () => {
   })
 
   it('unpacks within bounds, and counts the held bytes as the size', () => {
-    const packed = deflateRawSync('{"a":1}')
+    const packed = deflateSync('{"a":1}')
     expect(viewOf({ headers: [json, ['Content-Encoding', 'deflate']], body: packed }).body).toEqual({
       kind: 'shown',
       type: 'application/json',
@@ -411,10 +413,10 @@ describe('the view', () => {
       text: '{\n  "a": 1\n}',
       cut: false,
     })
-    const bomb = gzipSync(Buffer.alloc(11 * 1024 * 1024, 0x20))
+    const bomb = gzipSync(Buffer.alloc(2 * 1024 * 1024, 0x20))
     expect(viewOf({ headers: [json, ['Content-Encoding', 'gzip']], body: bomb }).body).toMatchObject({
       kind: 'opaque',
-      why: 'it unpacks to more than 10485760 bytes',
+      why: 'decoded it is larger than can be shown',
     })
   })
 
@@ -456,41 +458,37 @@ describe('the view', () => {
     }
   })
 
-  it('cuts long texts and says so', () => {
+  describe('what is too long to be shown whole', () => {
     const longest = 64 * 1024
-    const fits = viewOf({ headers: [plain], body: 'x '.repeat(longest / 2) })
-    expect(fits.body).toMatchObject({ cut: false })
-    const over = viewOf({ headers: [plain], body: 'x '.repeat(longest / 2 + 5) })
-    expect(over.body).toMatchObject({ cut: true })
-    expect([bodyText(over).length, over.hidden]).toEqual([longest, 10])
-    const document = viewOf({
-      headers: [json],
-      body: JSON.stringify(Array.from({ length: 20_000 }, (_, index) => index)),
-    })
-    expect(document.body).toMatchObject({ cut: true })
-    expect(bodyText(document)).toHaveLength(longest)
-    expect(document.hidden).toBeGreaterThan(50_000)
-    const pairs = viewOf({ headers: [form], body: 'a=b&'.repeat(100_000) })
-    expect(pairs.body).toMatchObject({ cut: true })
-    expect(pairs.hidden).toBeGreaterThan(300_000)
-  })
+    const text = (length: number): string => 'x '.repeat(length / 2)
+    const numbers = (count: number): string => JSON.stringify(Array.from({ length: count }, (_, index) => index % 10))
 
-  it('does not show half a secret where it stops looking', () => {
-    const token = `${'ghp_'}${'a1'.repeat(18)}`
-    for (let missing = 1; missing < 40; missing += 6) {
-      // The token is torn by the last character that is looked at; what is before it takes little room on the screen.
-      for (const [header, before, end] of [
-        [json, '{"password":"', 256 * 1024],
-        [form, 'password=', 256 * 1024],
-        [plain, 'password="', 128 * 1024],
-      ] as const) {
-        const after = header === json ? '","note":"' : header === form ? '&note=' : '" note '
-        const padding = 'x'.repeat(end - before.length - after.length - token.length + missing)
-        const view = viewOf({ headers: [header], body: `${before}${padding}${after}${token}${' more'.repeat(1000)}` })
-        expect(view.body).toMatchObject({ cut: true })
-        expect(bodyText(view)).not.toContain('ghp_')
-      }
-    }
+    it.each([
+      ['a text', plain, text(longest), text(longest + 2)],
+      ['JSON, indented', json, numbers(10_000), numbers(13_500)],
+      ['JSON of one value', json, JSON.stringify(text(longest - 4)), JSON.stringify(text(longest))],
+      ['a form, line by line', form, 'a=b&'.repeat(10_000), 'a=b&'.repeat(11_000)],
+      ['records', plain, '{"a":1}\n'.repeat(8_000), '{"a":1}\n'.repeat(8_200)],
+      ['a text of which much is hidden', plain, `password="${text(250_000)}"`, `password="${text(270_000)}"`],
+      ['a text with escapes', plain, '\u202e'.repeat(7_000), '\u202e'.repeat(9_000)],
+    ])('%s', (_, header, fits, over) => {
+      expect(viewOf({ headers: [header], body: fits }).body).toMatchObject({ kind: 'shown', cut: false })
+      const view = viewOf({ headers: [header, ['X-Api-Key', '1234567']], body: over })
+      const [type, size] = [header[1], Buffer.byteLength(over)]
+      expect(view.body).toEqual({ kind: 'opaque', type, size, why: 'it is too long to be shown whole' })
+      expect(view.hidden).toBe(size + 7)
+      expect(view.unseen).toEqual(['header.x-api-key'])
+    })
+
+    it('still has its values in the line, if all of it was read', () => {
+      const body = JSON.stringify({ pad: text(longest), amount: 7 })
+      expect(viewOf({ headers: [json], body, rules: [{ summary: 'Pay {json./amount}' }] }).line).toBe('Pay 7')
+    })
+
+    it('has no values of a form in the line, where one more could follow', () => {
+      const body = `to=ana&${'a=b&'.repeat(11_000)}to=ben`
+      expect(viewOf({ headers: [form], body, rules: [{ summary: 'Pay {form.to}' }] }).line).toBe('Pay ‹unreadable›')
+    })
   })
 
   it('has fingerprints that tell equal from different values, wherever they are', () => {
@@ -506,8 +504,8 @@ describe('the view', () => {
   it('makes the type of a body and the reason for not showing it printable', () => {
     const odd: Header = ['Content-Type', 'text/plain;\u202e']
     expect(viewOf({ headers: [odd], body: 'x' }).body).toMatchObject({ kind: 'shown', type: 'text/plain;\\u{202e}' })
-    const encoded = viewOf({ headers: [plain, ['Content-Encoding', '\u202e']], body: 'x' })
-    expect(encoded.body).toMatchObject({ kind: 'opaque', why: 'its encoding is \\u{202e}' })
+    const encoded = viewOf({ headers: [['Content-Type', 'text/plain;charset=\u202e']], body: 'x' })
+    expect(encoded.body).toMatchObject({ kind: 'opaque', why: 'its character set is \\u{202e}' })
   })
 
   it('does not stumble over half a surrogate pair', () => {
@@ -621,27 +619,29 @@ describe('printable', () => {
   })
 })
 
+// Quadratic work on these takes longer than a test may take.
 describe('bounded work', () => {
-  const size = 1024 * 1024
+  const size = 512 * 1024
   const parts = (
     'a,eyJ,eyJ.,a@,@,4,4 ,-----BEGIN ,-----BEGIN PRIVATE KEY,password,password=,password=",<password>,<password ,token={,[,{"a":,",\\,' +
-    '://,://a:, ,DE89,+1 ,sk-,8Q~,a.,&,a=b&,[],name: token\n,password:\n,password: |\n x\n,identified by ,basic ,Bearer ,\u0301,A'
+    '://,://a:, ,DE89,+1 ,sk-,8Q~,a.,&,a=b&,[],name: token\n,password:\n,password: |\n x\n,identified by ,basic ,Bearer ,\u0301,A,' +
+    '密,password=\n,password="""\n,Private-Lines: 1\n,%3a%2f%2fa%3a,%3a%2f%2f,curl ,curl -u ,mysql -p,sshpass -p,' +
+    'into a(password) values (,into a(password) values (\',into a(password) values ("b")\n,into ,set password for ,' +
+    '<key>pin</key><a>,machine a ,default login a ,a:5432:b:c:,a: ,password: $'
   ).split(',')
 
-  it.each(parts)('reads a megabyte of %j in a moment', part => {
+  it.each(parts)('reads half a megabyte of %j', part => {
     const text = part.repeat(Math.ceil(size / part.length))
-    const started = performance.now()
+    const shown = text.slice(0, size / 2)
     for (const header of [json, form, plain])
-      viewOf({ headers: [header], body: header === json ? JSON.stringify({ text }) : text })
+      viewOf({ headers: [header], body: header === json ? JSON.stringify({ query: shown, variables: {} }) : shown })
+    masker([], [], fingerprint).text(text, freeText, 'usual')
     maskText(text, fingerprint)
     certainSecretIn(text)
-    // Quadratic work on a megabyte takes minutes.
-    expect(performance.now() - started).toBeLessThan(8_000)
   })
 
   it('judges long names by their end', () => {
-    const started = performance.now()
     expect(secretName(`${'Aa'.repeat(size)}_password`)).toBe(true)
-    expect(performance.now() - started).toBeLessThan(500)
+    expect(secretName(`password_${'Aa'.repeat(size)}`)).toBe(false)
   })
 })

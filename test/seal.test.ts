@@ -41,7 +41,7 @@ describe('sealed', () => {
   test.each([['text'], [''], ['ünï 🙂 \u0000'], ['x'.repeat(100_000)]])('opens where it was sealed', plain => {
     const sealed = ring.seal(plain, 'hold 1 request')
     expect(ring.open(sealed, 'hold 1 request').toString()).toBe(plain)
-    expect(sealed).toMatch(/^first\.[A-Za-z0-9+/=]+$/)
+    expect(sealed).toMatch(/^first\.[\w-]+$/)
     if (plain.length > 3) expect(sealed).not.toContain(plain)
   })
 

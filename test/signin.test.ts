@@ -28,7 +28,7 @@ describe('with an honest provider', () => {
       const query = new URL(answer.headers.get('location') ?? '').searchParams
       expect(query.get('code_challenge_method')).toBe('S256')
       expect(query.get('code_challenge')).toMatch(/^[\w-]{43}$/)
-      expect(query.get('state')).toMatch(/^[\w-]{43}$/)
+      expect(query.get('state')).toMatch(/^[\w.-]{43,1000}$/)
       expect(query.get('nonce')).toMatch(/^[\w-]{43}$/)
       expect(query.get('redirect_uri')).toBe(`${stage.url}/login/callback/idp`)
       expect(answer.headers.get('set-cookie')).toMatch(
@@ -45,12 +45,28 @@ describe('with an honest provider', () => {
       expect((await jar.visit(callback.href)).url).toBe(`${stage.url}/history?rule=refunds`)
     })
 
-    test('keeps nothing readable about it in the store', async () => {
-      const { callback } = await returning()
-      const kept = (await stage.store.shelf.list('signin:')).flat().join(' ')
-      expect(kept).not.toBe('')
-      expect(kept).not.toContain(callback.searchParams.get('state'))
-      expect(kept).not.toMatch(/verifier|nonce/)
+    test('writes nothing, however often somebody asks and whatever comes back', async () => {
+      const before = (await stage.store.shelf.list('')).length
+      const stranger = await returning()
+      await browser().visit(stranger.callback.href)
+      stranger.callback.searchParams.set('code', 'forged')
+      await stranger.jar.visit(stranger.callback.href)
+      for (let count = 0; count < 5; count += 1) await visit(stage, '/login?with=idp')
+      expect((await stage.store.shelf.list('')).length).toBe(before)
+    })
+
+    test('is another one every time, shows no secret, and stays short however long the way back is', async () => {
+      const jar = browser()
+      const to = `/history?rule=${'r'.repeat(900)}`
+      const states = []
+      for (const path of ['/login', '/login', `/login?to=${encodeURIComponent(to)}`]) {
+        const { url } = await jar.visit(`${stage.url}${path}`, { until: stage.idp.issuer })
+        states.push(new URL(url).searchParams.get('state') ?? '')
+      }
+      expect(new Set(states).size).toBe(3)
+      expect(Math.max(...states.map(state => state.length))).toBeLessThan(1_000)
+      for (const state of states)
+        expect(Buffer.from(state.split('.')[1] ?? '', 'base64url').toString()).not.toContain('idp')
     })
   })
 
@@ -72,12 +88,24 @@ describe('with an honest provider', () => {
       expect(words(again.text)).toContain('was used before')
     })
 
-    test('is taken from the browser that began it only, and is used up by the attempt', async () => {
+    test('is taken from the browser that began it only, whom no stranger can keep from it', async () => {
       const strangers = [browser(), (await returning()).jar]
       for (const stranger of strangers) {
         const { jar, callback } = await returning()
-        expect((await stranger.visit(callback.href)).status).toBe(401)
-        expect((await jar.visit(callback.href)).status).toBe(401)
+        const refused = await stranger.visit(callback.href)
+        expect(refused.status).toBe(401)
+        expect(words(refused.text)).toContain('began in another browser')
+        expect((await jar.visit(callback.href, { until: `${stage.url}/` })).status).toBe(303)
+      }
+    })
+
+    test('is taken with the state as it was made only', async () => {
+      const { jar, callback } = await returning()
+      const state = callback.searchParams.get('state') ?? ''
+      const sealed = stage.keys.seal('{"login":"idp"}', 'signin:other')
+      for (const other of [`${state}=`, `${state.slice(0, -4)}AAAA`, sealed, state.split('.')[1] ?? '']) {
+        callback.searchParams.set('state', other)
+        expect((await jar.visit(callback.href)).status, other).toBe(401)
       }
     })
 
@@ -182,6 +210,17 @@ describe('with a provider that lies', () => {
 
   test('an ID token that is right lets in', async () => {
     expect((await arrive()).status).toBe(303)
+  })
+
+  test('a sign-in is finished once, also where the provider takes a code twice', async () => {
+    issuer.answers.token = () => tokens({})
+    const jar = browser()
+    const chosen = await jar.visit(`${stage.url}/login?with=idp`, { until: issuer.issuer })
+    state = new URL(chosen.url).searchParams
+    const query = new URLSearchParams({ code: 'code', state: state.get('state') ?? '', iss: issuer.issuer })
+    const arrive = () => jar.visit(`${stage.url}/login/callback/idp?${query}`, { until: `${stage.url}/` })
+    const both = await Promise.all([arrive(), arrive()])
+    expect([...both.map(one => one.status), (await arrive()).status].toSorted()).toEqual([303, 401, 401])
   })
 
   test('a sign-in ends at the login where it began, even if another one has the same provider and client', async () => {

@@ -6,7 +6,12 @@ const [, , port, target] = process.argv
 const pool = new Pool(target, { pipelining: 1 })
 createServer((request, response) => {
   pool.dispatch(
-    { method: request.method, path: request.url, headers: request.rawHeaders.slice(2), body: request.method === 'GET' ? null : request },
+    {
+      method: request.method,
+      path: request.url,
+      headers: request.rawHeaders.slice(2),
+      body: request.method === 'GET' ? null : request,
+    },
     {
       onRequestStart() {},
       onResponseStart(controller, status) {

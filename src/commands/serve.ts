@@ -4,6 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Command } from 'commander'
 import { adminServer } from '../admin.ts'
+import { assertions } from '../assertion.ts'
 import { watchSettings } from '../config/watch.ts'
 import { type Finding, loadSettings } from '../config.ts'
 import { consoleApp } from '../console/app.ts'
@@ -13,6 +14,7 @@ import { toError } from '../errors.ts'
 import { closePools } from '../forward.ts'
 import { followFreezes } from '../freezes.ts'
 import { gate } from '../gate.ts'
+import { isTrusted } from '../headers.ts'
 import { readHold, verifiedHold } from '../hold.ts'
 import { identifier } from '../identify.ts'
 import { listenGate, listening } from '../listen.ts'
@@ -22,7 +24,7 @@ import type { Hold } from '../nouns.ts'
 import type { Parts } from '../parts.ts'
 import { recorder } from '../record.ts'
 import { type KeyRing, keyRing, newKey } from '../seal.ts'
-import type { Settings } from '../settings.ts'
+import type { ListenTls, Settings } from '../settings.ts'
 import { redisStore } from '../store/redis.ts'
 import { sqliteStore } from '../store/sqlite.ts'
 import type { Store } from '../store/store.ts'
@@ -122,7 +124,8 @@ const started = async (
     watch,
     record,
     freezes,
-    identify: identifier({ clock }),
+    assertions: assertions({ shelf: store.shelf, keys, clock }),
+    identify: identifier({ clock, shelf: store.shelf }),
     meter,
     log,
     clock,
@@ -139,9 +142,14 @@ const started = async (
   closers.splice(1, 0, () => trails.close())
 
   const gateListening = await listenGate(
-    { handle: theGate.handle, unparsed: (address, code) => record.count(address, code) },
+    {
+      handle: theGate.handle,
+      unparsed: (address, code) => record.count(address, code),
+      limits: () => settings.gate.limits,
+      trusted: address => isTrusted(address, settings.gate.trustedProxies),
+    },
     first.gate.listen,
-    first.gate.limits.header,
+    first.gate.tls,
   )
   closers.push(() => gateListening.close())
   const app = consoleApp({
@@ -152,7 +160,7 @@ const started = async (
     events: (after, signal) => store.events(after, signal),
     log,
   })
-  const consoleListening = await listenConsole(app, first.console.listen)
+  const consoleListening = await listenConsole(app, first.console.listen, first.console.tls)
   closers.push(
     () => consoleListening.close(),
     async () => app.close(),
@@ -189,6 +197,8 @@ const started = async (
       for (const what of restartOnly(settings, addressed(next)))
         log.warn({ what }, 'this part of the configuration needs a restart to change')
       settings = addressed(next)
+      if (next.gate.tls !== undefined) gateListening.secure(next.gate.tls)
+      if (next.console.tls !== undefined) consoleListening.secure(next.console.tls)
       loadedAt = clock()
       problems = []
       log.info({ config: next.hash }, 'configuration loaded')
@@ -249,10 +259,17 @@ const openKeys = async ({ keys, store }: Settings): Promise<KeyRing> => {
   return keyRing(await readFile(path, 'utf8'))
 }
 
+// Certificates may change at any time, but not whether clients are asked for theirs.
+const askedOf = (tls: ListenTls | undefined): string => (tls?.clientCa === undefined ? 'nobody' : tls.clientCert)
+
 const restartOnly = (before: Settings, after: Settings): string[] =>
   (
     [
       ['gate.listen', before.gate.listen, after.gate.listen],
+      ['gate.tls', before.gate.tls === undefined, after.gate.tls === undefined],
+      ['gate.tls.clientCa', askedOf(before.gate.tls), askedOf(after.gate.tls)],
+      ['console.tls', before.console.tls === undefined, after.console.tls === undefined],
+      ['console.tls.clientCa', askedOf(before.console.tls), askedOf(after.console.tls)],
       ['gate.limits.header', before.gate.limits.header, after.gate.limits.header],
       ['console.listen', before.console.listen, after.console.listen],
       ['admin.listen', before.admin.listen, after.admin.listen],

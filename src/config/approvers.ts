@@ -36,6 +36,16 @@ export const resolveApprove = (
   comment: value.comment,
   unreadable: value.unreadable,
   approveUnseen: value.approveUnseen,
+  ...(value.stepUp === undefined ? {} : { stepUp: { acr: value.stepUp.acr ?? [], maxAgeMs: value.stepUp.maxAge } }),
+  ...(value.breakGlass === undefined
+    ? {}
+    : {
+        breakGlass: {
+          groups: value.breakGlass.groups.map((group, index) =>
+            qualifyGroup(reader, group, [...path, 'breakGlass', 'groups', index], names.logins),
+          ),
+        },
+      }),
 })
 
 /** `login:group`; a bare name is of the one login there is. */

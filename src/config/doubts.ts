@@ -1,15 +1,20 @@
 // What is allowed but probably not meant: warnings, never problems.
-import type { Match, Rule, Settings, Upstream } from '../settings.ts'
+import type { Issuer, Match, Rule, Settings, Upstream } from '../settings.ts'
 import { testValue } from '../value.ts'
 import { canonical } from './hash.ts'
 import { loopback } from './scalars.ts'
 
-/** A warning about an upstream or a rule, to be placed where that is written. */
+/** A warning about an issuer, an upstream or a rule, to be placed where that is written. */
 export type Doubt =
+  | { readonly issuer: string; readonly message: string }
   | { readonly upstream: string; readonly message: string }
   | { readonly rule: string; readonly message: string }
 
-export const doubts = (settings: Pick<Settings, 'upstreams' | 'rules' | 'console' | 'people'>): Doubt[] => [
+export const doubts = (settings: Pick<Settings, 'issuers' | 'upstreams' | 'rules' | 'console' | 'people'>): Doubt[] => [
+  ...settings.issuers.filter(takesAny).map(({ name }) => ({
+    issuer: name,
+    message: `"${name}" names no audience: a token that its issuer gave to any other program is taken, if it names none either`,
+  })),
   ...settings.upstreams.filter(sendsOpenly).map(({ name }) => ({
     upstream: name,
     message: `plain http: the credential of "${name}" can be read on the way; use https`,
@@ -21,6 +26,8 @@ export const doubts = (settings: Pick<Settings, 'upstreams' | 'rules' | 'console
   })),
   ...settings.rules.flatMap(rule => deadEnds(rule, settings)),
 ]
+
+const takesAny = ({ introspect, audience }: Issuer): boolean => introspect !== undefined && audience.length === 0
 
 const sendsOpenly = ({ url, credential }: Upstream): boolean => {
   const { protocol, hostname } = new URL(url)

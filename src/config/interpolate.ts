@@ -1,4 +1,4 @@
-// `${env:NAME}` and `${file:/path}` in the strings of a configuration. Never inside rules and tests; never twice; a value that was put in
+// `${env:NAME}` and `${file:/path}` in the strings of a configuration. Never in rules and what belongs to them; never twice; a value that was put in
 // is never shown: what cannot be found is named by its reference.
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
@@ -12,8 +12,8 @@ export type Interpolation = {
   readonly read: (file: string, content: string | undefined) => void
 }
 
-/** Top-level keys whose strings stay as they are written. */
-export const literalKeys: ReadonlySet<string> = new Set(['rules', 'tests'])
+/** Top-level keys whose strings stay as they are written: who may approve must not depend on an environment that nobody reviews. */
+export const literalKeys: ReadonlySet<string> = new Set(['rules', 'reviewers', 'defaults', 'callers', 'tests'])
 
 const reference = /\$\{([^}]*)\}?/g
 

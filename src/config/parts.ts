@@ -1,20 +1,12 @@
 // The sections of the configuration as the parts of the program see them, and what several keys of a section have to say to each other.
 import { resolve } from 'node:path'
 import type { z } from 'zod'
+import { pemKeys } from '../assertion.ts'
 import { hopByHop } from '../headers.ts'
 import { keyRing } from '../seal.ts'
-import type {
-  CredentialSettings,
-  Issuer,
-  Listen,
-  Login,
-  PersonEntry,
-  Settings,
-  StoreSettings,
-  Trail,
-  Upstream,
-} from '../settings.ts'
+import type { CredentialSettings, Listen, Login, Settings, StoreSettings, Trail, Upstream } from '../settings.ts'
 import { qualifyGroup } from './approvers.ts'
+import { buildListenTls, buildUpstreamTls } from './certificates.ts'
 import { canonical, hashOf } from './hash.ts'
 import { loopback } from './scalars.ts'
 import type * as schema from './schema.ts'
@@ -31,26 +23,35 @@ const present = <T extends object>(value: T): { [K in keyof T]: Exclude<T[K], un
     [K in keyof T]: Exclude<T[K], undefined>
   }
 
-export const urlOf = ({ host, port }: Listen): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+export const urlOf = ({ host, port }: Listen, scheme: 'http' | 'https' = 'http'): string =>
+  `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
 
 // What a browser or a caller is told to use must be somewhere: an address to listen on is that only on this machine.
 const reachable = (
   reader: Reader,
   section: 'gate' | 'console',
-  value: { readonly listen: Listen; readonly url?: string | undefined },
+  value: { readonly listen: Listen; readonly url?: string | undefined; readonly tls?: object | undefined },
 ): string => {
+  if (value.tls !== undefined && value.url?.startsWith('http:'))
+    reader.say([section, 'url'], `${section}.url must be https, because ${section}.tls is set`)
   if (value.url === undefined && !loopback(value.listen.host)) {
     reader.say(
       [section, 'listen'],
       `${section}.url is missing: say under which https address ${section}.listen is reached`,
     )
   }
-  return value.url ?? urlOf(value.listen)
+  return value.url ?? urlOf(value.listen, value.tls === undefined ? 'http' : 'https')
 }
 
 export const buildGate = (reader: Reader, gate: Section<'gate'>): Settings['gate'] => {
-  const { listen, trustedProxies, limits } = gate
-  return { listen, url: reachable(reader, 'gate', gate), trustedProxies, limits }
+  const { listen, trustedProxies, limits, assertionKey } = gate
+  try {
+    if (assertionKey !== undefined) pemKeys(assertionKey)
+  } catch (error) {
+    reader.say(['gate', 'assertionKey'], `gate.assertionKey: ${(error as Error).message}`)
+  }
+  const tls = buildListenTls(reader, 'gate', gate.tls)
+  return { listen, url: reachable(reader, 'gate', gate), tls, trustedProxies, limits, assertionKey }
 }
 
 export const buildConsole = (reader: Reader, value: Section<'console'>): Settings['console'] => {
@@ -73,6 +74,7 @@ export const buildConsole = (reader: Reader, value: Section<'console'>): Setting
     value[role].groups.map((group, index) => qualifyGroup(reader, group, ['console', role, 'groups', index], logins))
   return {
     listen: value.listen,
+    tls: buildListenTls(reader, 'console', value.tls),
     url: reachable(reader, 'console', value),
     audience: value.audience,
     login: value.login.map(buildLogin),
@@ -96,67 +98,6 @@ const buildLogin = (login: Section<'console'>['login'][number]): Login => ({
   },
 })
 
-export const buildIssuer = (issuer: z.output<typeof schema.issuer>): Issuer => ({
-  name: issuer.name,
-  issuer: issuer.issuer,
-  directory: issuer.directory,
-  audience: issuer.audience,
-  algorithms: issuer.algorithms,
-  claims: { ...issuer.claims, reason: issuer.claims.reason ?? [] },
-  kind: issuer.kind,
-  ownerless: issuer.ownerless,
-  jwksUri: issuer.jwksUri,
-})
-
-/** What issuers, logins and people have to say to each other. Undefined lists could not be read. */
-export const checkIdentities = (
-  reader: Reader,
-  issuers: readonly Placed<Issuer>[],
-  console: Settings['console'] | undefined,
-  people: readonly Placed<PersonEntry>[],
-): void => {
-  const logins = console?.login ?? []
-  const names = new Map(logins.map(({ name }, index) => [name, `console.login[${index}]`]))
-  if (names.size < logins.length)
-    reader.say(
-      ['console', 'login'],
-      'console.login: two logins have the same name; names are unique over login and issuers',
-    )
-  for (const { value, path } of issuers) {
-    const other = names.get(value.name)
-    if (other !== undefined)
-      reader.say(
-        [...path, 'name'],
-        `"${value.name}" is already the name of ${other}; names are unique over login and issuers`,
-      )
-    names.set(value.name, `issuers[${path[1]}]`)
-    if (value.directory !== undefined && logins.length > 0 && !logins.some(({ name }) => name === value.directory)) {
-      reader.say([...path, 'directory'], `no login is called "${value.directory}"`)
-    }
-    if (console?.audience !== undefined && value.audience.includes(console.audience)) {
-      reader.say(
-        [...path, 'audience'],
-        "the audience is also the console's: a token for the gate would open the console; use two audiences",
-      )
-    }
-  }
-  const urls = new Map<string, string>()
-  for (const { value, path } of issuers) {
-    const other = urls.get(value.issuer)
-    if (other !== undefined)
-      reader.say([...path, 'issuer'], `"${other}" has the same issuer; give it both audiences in one entry`)
-    urls.set(value.issuer, value.name)
-  }
-  for (const { value, path } of console === undefined ? [] : people) {
-    for (const key of ['accounts', 'owns'] as const) {
-      for (const [index, account] of value[key].entries()) {
-        const place = account.slice(0, account.indexOf(':'))
-        if (!names.has(place)) reader.say([...path, key, index], `"${place}" is the name of no login and no issuer`)
-      }
-    }
-  }
-}
-
 const forbidden: ReadonlySet<string> = new Set([...hopByHop, 'host', 'content-length', 'expect', 'proxy-authorization'])
 
 /** `raw` is the entry before interpolation: the hash covers where a credential comes from, not what it is. */
@@ -175,7 +116,7 @@ export const buildUpstream = (
   ) {
     reader.say([...path, 'token', 'header'], `token.header must not be "${value.token.header}"`)
   }
-  const reference = (raw as { credential?: unknown } | undefined)?.credential
+  const { credential: reference, tls } = (raw ?? {}) as { readonly credential?: unknown; readonly tls?: unknown }
   return {
     name: value.name,
     kind: value.kind,
@@ -183,7 +124,15 @@ export const buildUpstream = (
     at: prefix === undefined ? { hosts: host ?? [] } : { prefix },
     credential: buildCredential(reader, value.credential, [...path, 'credential']),
     tokenHeader: value.token?.header,
-    timeouts: { connectMs: value.timeouts.connect, headersMs: value.timeouts.headers, idleMs: value.timeouts.idle },
+    timeouts: {
+      connectMs: value.timeouts.connect,
+      headersMs: value.timeouts.headers,
+      idleMs: value.timeouts.idle,
+      tunnelMs: value.timeouts.tunnel,
+    },
+    tls: buildUpstreamTls(reader, value.tls, value.url, [...path, 'tls']),
+    http2: value.http2,
+    assertion: value.assertion,
     volatileHeaders: value.volatileHeaders,
     limits: { inspect: value.limits.inspect ?? limits.inspect, held: value.limits.held ?? limits.held },
     encodedSlash: value.encodedSlash,
@@ -192,7 +141,8 @@ export const buildUpstream = (
     caseSensitive: value.caseSensitive,
     getBody: value.getBody,
     underscores: value.underscores,
-    hash: hashOf(value.kind, value.url, canonical(reference)),
+    // Which files, not what is in them: certificates are renewed while holds wait.
+    hash: hashOf(value.kind, value.url, canonical(reference), ...(tls === undefined ? [] : [canonical(tls)])),
   }
 }
 

@@ -1,10 +1,14 @@
 // The shape of rules, their reviewers, and their tests. Stands inside the configuration file or in files of their own.
+
+import { METHODS } from 'node:http'
 import { z } from 'zod'
 import { days, hoursPattern } from '../match/time.ts'
 import type { ValueTest } from '../settings.ts'
-import { glob, regex } from '../value.ts'
-import { count, duration, durationOrNone, flag, label, list, name, oneOf, size, text } from './scalars.ts'
-import { strict } from './strict.ts'
+import { regex } from '../value.ts'
+import { noHosts, noMediaTypes, unfit } from './asked.ts'
+import { globProblems } from './globs.ts'
+import { count, duration, durationOrNone, flag, label, list, name, oneOf, oneOrMore, size, text } from './scalars.ts'
+import { nearest, strict } from './strict.ts'
 
 // ---- tests on values
 
@@ -20,6 +24,7 @@ const pattern = text('a regular expression')
     } catch (error) {
       context.addIssue({
         code: 'custom',
+        continue: false,
         message: `must be a regular expression (RE2 syntax): ${(error as Error).message.replace('(?s)', '')}`,
       })
     }
@@ -68,29 +73,40 @@ const denied: z.ZodType<ValueTest, ValueTest> = z.lazy(() =>
 const asksExists = (test: ValueTest): boolean =>
   Array.isArray(test) ? test.some(asksExists) : test !== null && typeof test === 'object' && 'exists' in test
 
-/** Every text in a test, for checks that know what texts can be there. */
-export const textsOf = (test: ValueTest | undefined): string[] => {
-  if (typeof test === 'string') return [test]
-  if (test === undefined || test === null || typeof test !== 'object') return []
-  if (Array.isArray(test)) return test.flatMap(textsOf)
-  const { is, not } = test as { is?: ValueTest; not?: ValueTest }
-  return [...textsOf(is), ...textsOf(not)]
-}
-
 const words = (allowed: readonly string[]) =>
   valueTest.superRefine((test, context) => {
-    for (const word of textsOf(test)) {
-      if (!allowed.some(glob(word)))
-        context.addIssue({
-          code: 'custom',
-          message: `never fits: ${JSON.stringify(word)} is none of ${allowed.join(', ')}`,
-        })
-    }
+    for (const { written } of unfit(test, allowed))
+      context.addIssue({
+        code: 'custom',
+        message: `never fits: ${JSON.stringify(written)} is none of ${allowed.join(', ')}`,
+      })
   })
 
 const method = valueTest.superRefine((test, context) => {
-  if (textsOf(test).some(word => word !== word.toUpperCase()))
-    context.addIssue({ code: 'custom', message: 'must be upper case: methods are compared exactly' })
+  for (const { how, written } of unfit(test, METHODS)) {
+    const meant = nearest(written, METHODS)
+    const message =
+      ['glob', 'is', 'contains'].includes(how) && written !== written.toUpperCase()
+        ? 'must be upper case: methods are compared exactly'
+        : `never fits: ${JSON.stringify(written)} is no HTTP method${meant === undefined ? '' : `; did you mean "${meant}"?`}`
+    context.addIssue({ code: 'custom', message })
+  }
+})
+
+const host = valueTest.superRefine((test, context) => {
+  for (const { written } of noHosts(test))
+    context.addIssue({
+      code: 'custom',
+      message: `never fits: ${JSON.stringify(written)} is no host; write the name alone, without scheme, port, path and final dot (IPv6 in brackets)`,
+    })
+})
+
+const mediaType = valueTest.superRefine((test, context) => {
+  for (const { written } of noMediaTypes(test))
+    context.addIssue({
+      code: 'custom',
+      message: `never fits: ${JSON.stringify(written)} is no media type; write it as "application/json", without parameters`,
+    })
 })
 
 const group = valueTest.superRefine((test, context) => {
@@ -115,22 +131,8 @@ const bytes = z.union([z.number(), size], { error: 'must be a size such as 1MiB,
 
 // ---- match
 
-const pathMessage =
-  'must be a glob on the canonical path: it begins with "/", and has no "//", dot segment, query, space or non-ASCII character'
-
 const path = text('a path').superRefine((value, context) => {
-  const say = (message: string): void => context.addIssue({ code: 'custom', message })
-  if (!/^\/[\x21-\x7e]*$/.test(value) || /\/\/|\/\.\.?(\/|$)|#/.test(value)) say(pathMessage)
-  for (const [triplet] of value.matchAll(/%[0-9A-Fa-f]{2}/g)) {
-    const character = String.fromCharCode(Number.parseInt(triplet.slice(1), 16))
-    if (/[A-Za-z0-9._~-]/.test(character))
-      say(`never matches: in the canonical path ${triplet} is written ${character}`)
-    else if (triplet !== triplet.toUpperCase())
-      say(`never matches: in the canonical path ${triplet} is written ${triplet.toUpperCase()}`)
-  }
-  if (value.split('**').length > 5) say('must not have more than four "**"')
-  if (value.split('/').some(segment => segment !== '**' && segment.split('*').length > 5))
-    say('must not have more than four "*" in one segment')
+  for (const message of globProblems(value)) context.addIssue({ code: 'custom', message })
 })
 
 const zone = text('a time zone').refine(value => {
@@ -141,11 +143,18 @@ const zone = text('a time zone').refine(value => {
   }
 }, 'must be an IANA time zone such as Europe/Berlin')
 
+/** A mapping of tests: an empty one would look like a condition and be none. */
+const asking = <T extends z.core.$ZodLooseShape>(shape: T) =>
+  strict(shape).refine(
+    value => Object.keys(value as object).length > 0,
+    `must ask something: ${Object.keys(shape).join(', ')}`,
+  )
+
 export const match = strict(
   {
     upstream: valueTest.optional(),
     method: method.optional(),
-    host: valueTest.optional(),
+    host: host.optional(),
     path: z.union([path, list(path).min(1, 'must not be empty')]).optional(),
     query: tests('query names').optional(),
     header: tests(
@@ -154,8 +163,8 @@ export const match = strict(
     ).optional(),
     json: tests('JSON pointers', pointer).optional(),
     form: tests('form fields').optional(),
-    body: strict({
-      type: valueTest.optional(),
+    body: asking({
+      type: mediaType.optional(),
       size: z
         .union([bytes, strict({ is: bytes.optional(), over: bytes.optional(), under: bytes.optional() })])
         .optional(),
@@ -164,7 +173,7 @@ export const match = strict(
     resource: valueTest.optional(),
     access: words(['read', 'write', 'permissions', 'credentials', 'unknown']).optional(),
     fields: tests('field names').optional(),
-    caller: strict({
+    caller: asking({
       kind: words(['agent', 'workload', 'human']).optional(),
       subject: valueTest.optional(),
       client: valueTest.optional(),
@@ -175,9 +184,17 @@ export const match = strict(
     }).optional(),
     time: strict({
       days: list(oneOf(days)).min(1, 'must not be empty').optional(),
-      hours: text().regex(hoursPattern, 'must be hours such as "09:00-17:00"').optional(),
+      hours: text()
+        .regex(hoursPattern, 'must be hours such as "09:00-17:00"')
+        .refine(
+          value => value.slice(0, 5) !== value.slice(6),
+          'must not begin and end at the same time; for the whole day leave hours out',
+        )
+        .optional(),
       zone: zone.optional(),
-    }).optional(),
+    })
+      .refine(({ days, hours }) => days !== undefined || hours !== undefined, 'must have days or hours')
+      .optional(),
   },
   ['when', 'rate'],
 )
@@ -190,7 +207,7 @@ export const approve = strict(
       ({ groups, people }) => groups.length + people.length > 0,
       'must name at least one group or person',
     ),
-    votes: count(1, 'distinct persons').prefault(1),
+    votes: count(1, 'distinct persons').max(100, 'must be 100 or less (distinct persons)').prefault(1),
     within: duration.prefault('30m').describe('Then the hold expires.'),
     approvedFor: duration.prefault('15m').describe('How long an approval may be used.'),
     wait: durationOrNone.prefault('55s').describe('How long a call blocks before it is asked to try again.'),
@@ -203,8 +220,20 @@ export const approve = strict(
     approveUnseen: flag
       .prefault(false)
       .describe('Whether a hold with hidden values may be approved without looking at them.'),
+    stepUp: strict({
+      acr: oneOrMore(
+        text('an acr value').regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be an acr value, without spaces and quotes'),
+      ).optional(),
+      maxAge: duration.optional(),
+    })
+      .refine(({ acr, maxAge }) => acr !== undefined || maxAge !== undefined, 'must have acr, maxAge or both')
+      .optional()
+      .describe('What the sign-in of whoever lets a call go must be: one of these acr, and not older than maxAge.'),
+    breakGlass: strict({ groups: list(text('a group')).min(1, 'must name at least one group') })
+      .optional()
+      .describe('Who may let a call go alone, with a comment, in an emergency.'),
   },
-  ['stepUp', 'grant', 'breakGlass', 'escalate'],
+  ['grant', 'escalate'],
 )
 
 const approval = z.union([name, approve, list(z.union([name, approve])).min(1, 'must not be empty')], {
@@ -215,10 +244,24 @@ const notify = list(name)
 const controls = list(label)
 
 /** Where a value stands in a call, for `show` and `mask`: a typing error must not hide nothing. */
-const valuePath = text('a path').regex(
-  /^(json\.(\/.*)?|(query|header|form)\..+)$/,
-  'must be json./pointer, query.name, header.name or form.name',
-)
+const valuePaths = /^(json\.(\/([^~/]|~[01])*)*|(query|header|form)\..+)$/
+
+const valuePath = text('a path').regex(valuePaths, 'must be json./pointer, query.name, header.name or form.name')
+
+/** The line that reviewers see first: a value that it names has to be one. */
+const summary = text()
+  .max(500, 'must not be longer than 500 characters')
+  .superRefine((value, context) => {
+    for (const [, field = ''] of value.matchAll(/\{([^{}]*)\}/g)) {
+      if (!/^(method|path|action|resource|path\.[1-9]\d?)$/.test(field) && !valuePaths.test(field))
+        context.addIssue({
+          code: 'custom',
+          message: `names no value by {${field}}: write {json./pointer}, {query.name}, {header.name}, {form.name}, {method}, {path}, {path.1}, {action} or {resource}`,
+        })
+    }
+    if (/[{}]/.test(value.replace(/\{[^{}]*\}/g, '')))
+      context.addIssue({ code: 'custom', message: 'has a brace without its other half' })
+  })
 
 export const rule = strict(
   {
@@ -227,7 +270,7 @@ export const rule = strict(
     then: oneOf(['allow', 'deny', 'hold']),
     approve: approval.optional(),
     notify: notify.optional(),
-    summary: text().max(500, 'must not be longer than 500 characters').optional(),
+    summary: summary.optional(),
     show: list(valuePath).prefault([]),
     mask: list(valuePath).prefault([]),
     controls: controls.optional(),

@@ -1,14 +1,13 @@
 // Rules as they are judged by: names of reviewers and groups resolved, defaults filled in, hashes made; and what rules must not say of
 // things that do not exist. Reviewers and test callers are known in every file, defaults in their own.
 import type { z } from 'zod'
-import { isVolatile } from '../hold.ts'
-import type { Approve, Match, Rule, RuleTest, TestCaller, ValueTest } from '../settings.ts'
-import { glob, testValue } from '../value.ts'
+import type { Approve, Match, Rule, RuleTest, TestCaller } from '../settings.ts'
 import { type Names, resolveApprove } from './approvers.ts'
 import { canonical, hashOf } from './hash.ts'
+import { checkMatch } from './matches.ts'
 import * as schema from './rules-schema.ts'
 import type { Path, Source } from './source.ts'
-import { nearest, type Reader } from './strict.ts'
+import { type Reader, unknownName } from './strict.ts'
 
 /** One file with rules: its source, and its keys as far as they could be read, each with its place. */
 export type RuleFile = {
@@ -91,13 +90,6 @@ export const buildRules = (files: readonly RuleFile[], names: Names): Rules => {
   }
 }
 
-/** A sentence if none of `known` is called that. */
-const unknownName = (kind: string, name: string, known: readonly string[]): string | undefined => {
-  if (known.includes(name)) return undefined
-  const meant = nearest(name, known)
-  return `no ${kind} is called "${name}"${meant === undefined ? '' : `; did you mean "${meant}"?`}`
-}
-
 const where = (source: Source, path: Path): string => `${source.file}:${source.finding(path, '').line}`
 
 type Collected<T> = {
@@ -132,7 +124,14 @@ type Known = {
 
 const buildRule = (file: RuleFile, value: z.output<typeof schema.rule>, path: Path, known: Known): Rule => {
   const { say } = file.reader
-  checkMatch(file.reader, value.match as Match, [...path, 'match'], known.names)
+  const match = value.match as Match
+  checkMatch(file.reader, { match, then: value.then }, [...path, 'match'], known.names)
+  if (value.then !== 'hold' && value.mask.length > 0)
+    say(
+      [...path, 'mask'],
+      `"mask" means nothing in a rule that says "${value.then}": nobody is shown such a call; remove it`,
+      'key',
+    )
   const approve = resolveApproval(file, value, path, known)
   const notify = value.notify ?? file.defaults.notify ?? []
   for (const channel of notify.filter(channel => channel !== 'none')) {
@@ -141,7 +140,7 @@ const buildRule = (file: RuleFile, value: z.output<typeof schema.rule>, path: Pa
   }
   const says = {
     name: value.name,
-    match: value.match as Match,
+    match,
     then: value.then,
     approve,
     notify: notify.filter(channel => channel !== 'none'),
@@ -187,28 +186,4 @@ const resolveApproval = (
     if (message !== undefined) say(place, `${message}; lists stand under "reviewers"`)
     return approvers.get(one) ?? []
   })
-}
-
-/** What a match names has to exist. */
-const checkMatch = (reader: Reader, match: Match, path: Path, { upstreams, upstreamNames, issuers }: Names): void => {
-  const exist = (test: ValueTest | undefined, at: Path, known: readonly string[], what: string): void => {
-    for (const word of schema.textsOf(test)) {
-      if (!known.some(glob(word))) reader.say(at, unknownName(what, word, known) ?? '')
-    }
-  }
-  exist(match.upstream, [...path, 'upstream'], upstreamNames, 'upstream')
-  exist(match.caller?.issuer, [...path, 'caller', 'issuer'], issuers, 'issuer')
-  for (const header of Object.keys(match.header ?? {})) {
-    const covered = upstreams.filter(
-      ({ name }) => match.upstream === undefined || testValue(match.upstream, name) !== false,
-    )
-    const reading = covered.find(({ volatileHeaders }) => isVolatile(header.toLowerCase(), new Set(volatileHeaders)))
-    if (reading !== undefined) {
-      reader.say(
-        [...path, 'header', header],
-        `"${header}" is a volatile header (of upstream "${reading.name}"): it is not part of what is approved, so no rule may read it`,
-        'key',
-      )
-    }
-  }
 }

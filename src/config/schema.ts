@@ -1,6 +1,7 @@
 // The shape of the configuration file, with its defaults. What is planned but not built is named beside the keys that are, and refused.
 // What several keys have to say to each other is checked in config.ts, what rules say in rules.ts.
 import { z } from 'zod'
+import { issuer } from './issuer-schema.ts'
 import * as rules from './rules-schema.ts'
 import {
   baseUrl,
@@ -34,23 +35,36 @@ const limits = strict({
   answer: size.prefault('10MiB').describe('Largest answer kept for an async caller.'),
   holdsPerCaller: count(1, 'holds').prefault(20),
   holds: count(1, 'holds').prefault(100_000),
+  callsPerSecond: count(0, 'calls').prefault(0).describe('Of one caller, at each replica. 0 is no limit.'),
+  connections: count(1, 'connections').prefault(20_000).describe('At each replica.'),
+  connectionsPerAddress: count(1, 'connections')
+    .prefault(1_000)
+    .describe('At each replica; trusted proxies are not counted.'),
 })
+
+export const listenTls = strict({
+  cert: text('a path').describe('A file with the certificate and what is between it and its CA, PEM.'),
+  key: text('a path').describe('A file with its key, PEM.'),
+  clientCa: text('a path').optional().describe('CAs of client certificates. One that is shown must then be good.'),
+  clientCert: oneOf(['optional', 'required']).prefault('optional'),
+})
+
+export { issuer }
 
 /** For what is checked while the gate's own section cannot be read. */
 export const defaultLimits = limits.parse({})
 
-const gate = strict(
-  {
-    listen: listen.prefault('127.0.0.1:8080'),
-    url: origin.optional().describe('What callers use. Default: http:// and `listen`, on loopback addresses.'),
-    trustedProxies: list(network).prefault([]).describe('Whose X-Forwarded-* are believed.'),
-    limits: limits.prefault({}),
-    tokenGrace: durationOrNone
-      .prefault('5m')
-      .describe("How long an async hold outlives its caller's last valid token."),
-  },
-  ['tls', 'assertionKey'],
-)
+const gate = strict({
+  listen: listen.prefault('127.0.0.1:8080'),
+  tls: listenTls.optional(),
+  url: origin.optional().describe('What callers use. Default: http:// and `listen`, on loopback addresses.'),
+  trustedProxies: list(network).prefault([]).describe('Whose X-Forwarded-* are believed.'),
+  limits: limits.prefault({}),
+  tokenGrace: durationOrNone.prefault('5m').describe("How long an async hold outlives its caller's last valid token."),
+  assertionKey: text('PEM')
+    .optional()
+    .describe('EC P-256 keys, PEM: the first one signs assertions. Default: made and kept in the store.'),
+})
 
 const claim = oneOrMore(text('a claim name'))
 
@@ -73,6 +87,10 @@ const login = strict({
     amr: list(text()).prefault([]),
     maxAge: duration.optional(),
   })
+    .refine(
+      ({ amr, maxAge }) => amr.length > 0 || maxAge !== undefined,
+      'must have amr or maxAge beside clients, such as "amr: [mfa]" or "maxAge: 15m": a client gets tokens for itself too, without a person',
+    )
     .optional()
     .describe('Whose bearer tokens may decide at the API; without it they may only read.'),
 })
@@ -81,59 +99,13 @@ const groups = strict({ groups: list(text('a group')).prefault([]) })
 
 const console = strict({
   listen: listen.prefault('127.0.0.1:8081'),
+  tls: listenTls.optional(),
   url: origin.optional().describe('Links to the console. Default: http:// and `listen`, on loopback addresses.'),
   audience: text().optional().describe("Audience of bearer tokens for the API; never the gate's."),
   login: list(login).prefault([]),
   auditors: groups.prefault({}).describe('May read everything, decide nothing.'),
   operators: groups.prefault({}).describe('May revoke, freeze and resolve, decide nothing.'),
 })
-
-const algorithms = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-] as const
-
-const kinds = ['human', 'agent', 'workload'] as const
-
-export const issuer = strict(
-  {
-    name,
-    issuer: secureUrl,
-    directory: name.optional().describe('The login whose person ids this issuer shares.'),
-    audience: oneOrMore(text('an audience')),
-    algorithms: list(z.enum(algorithms, { error: `must be an asymmetric algorithm: ${algorithms.join(', ')}` }))
-      .min(1, 'must not be empty')
-      .prefault(['RS256']),
-    claims: strict({
-      subject: claim.prefault('sub'),
-      person: claim.prefault(['uid', 'oid']),
-      client: claim.prefault(['azp', 'client_id', 'cid', 'appid']),
-      email: claim.prefault('email'),
-      groups: claim.prefault('groups'),
-      owner: claim.prefault('owner'),
-      name: claim.prefault('name'),
-      reason: claim.optional(),
-    }).prefault({}),
-    kind: z
-      .union([
-        oneOf(['auto', ...kinds]),
-        list(strict({ when: z.record(text(), rules.valueTest), kind: oneOf(kinds) })).min(1, 'must not be empty'),
-      ])
-      .prefault('auto'),
-    ownerless: oneOf(['refuse', 'accept']).prefault('refuse'),
-    jwksUri: secureUrl.optional().describe("Where the issuer's keys are, if its discovery does not say."),
-  },
-  ['introspect', 'clientId', 'clientSecret'],
-)
 
 const account = text('an account').regex(
   /^[^:\s]+:.+$/,
@@ -195,6 +167,7 @@ export const upstream = strict(
       connect: timeout.prefault('5s'),
       headers: timeout.prefault('60s'),
       idle: timeout.prefault('5m'),
+      tunnel: timeout.prefault('1h').describe('How long a WebSocket may last.'),
     })
       .prefault({})
       .describe('0 is none.'),
@@ -208,8 +181,16 @@ export const upstream = strict(
     caseSensitive: flag.prefault(true),
     getBody: flag.prefault(false),
     underscores: oneOf(['refuse', 'drop']).prefault('refuse'),
+    tls: strict({
+      ca: text('a path').optional().describe('A file with the CAs to trust instead of the usual ones, PEM.'),
+      cert: text('a path').optional().describe('A file with our own certificate, PEM.'),
+      key: text('a path').optional(),
+      serverName: host.optional().describe('The name in its certificate, if it is not the one in the url.'),
+    }).optional(),
+    http2: flag.prefault(false).describe('Speak HTTP/2 with it if it offers that.'),
+    assertion: oneOf(['held', 'always']).prefault('held').describe('Which calls carry Holdpoint-Assertion.'),
   },
-  ['tls', 'http2', 'assertion', 'services', 'regions'],
+  ['services', 'regions'],
 )
 
 const storeUrl = text('a store').regex(

@@ -85,6 +85,13 @@ export const nearest = (word: string, words: readonly string[]): string | undefi
   return best?.word
 }
 
+/** A sentence if none of `known` is called that. */
+export const unknownName = (kind: string, name: string, known: readonly string[]): string | undefined => {
+  if (known.includes(name)) return undefined
+  const meant = nearest(name, known)
+  return `no ${kind} is called "${name}"${meant === undefined ? '' : `; did you mean "${meant}"?`}`
+}
+
 /** Levenshtein distance. */
 const edits = (one: string, other: string): number => {
   let row = Array.from({ length: other.length + 1 }, (_, index) => index)

@@ -1,6 +1,7 @@
 // The JSON API: the same desk as the pages, for sessions and bearer tokens. It reads strictly and decides nothing itself.
 import type { Context } from 'hono'
 import { HoldpointError } from '../errors.ts'
+import type { Verdict } from '../nouns.ts'
 import { type State, states } from '../states.ts'
 import type { Desk, HoldsQuery } from './desk.ts'
 import type { EventStreams } from './events.ts'
@@ -37,9 +38,9 @@ export const api = (parts: {
     return { reviewer: await visitor.fresh(), id, word }
   }
 
-  const verdict = (name: 'approve' | 'deny'): Route => ({
+  const verdict = (name: Verdict['verdict']): Route => ({
     method: 'POST',
-    path: `/api/holds/:id/${name}`,
+    path: `/api/holds/:id/${name.replace('_', '-')}`,
     answer: async context => {
       const { reviewer, id, word } = await posted(context, ['comment', 'view'])
       return context.json(await desk.decide(reviewer, id, name, word))
@@ -72,6 +73,7 @@ export const api = (parts: {
     },
     verdict('approve'),
     verdict('deny'),
+    verdict('break_glass'),
     {
       method: 'POST',
       path: '/api/holds/:id/revoke',

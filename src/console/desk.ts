@@ -1,6 +1,6 @@
 // What the console asks of the part that judges. The console shows and carries words; it never decides anything itself.
 // Every method throws HoldpointError; what a reviewer may not see is unknown_hold, as if it did not exist.
-import type { Entry, Freeze, HoldRow, HoldView, Reviewer } from '../nouns.ts'
+import type { Entry, Freeze, HoldRow, HoldView, Reviewer, Verdict } from '../nouns.ts'
 import type { State } from '../states.ts'
 
 export type HoldsQuery = {
@@ -47,11 +47,11 @@ export type Desk = {
   list(reviewer: Reviewer, query: HoldsQuery): Promise<{ readonly holds: readonly HoldRow[]; readonly next?: string }>
   /** @throws unknown_hold when it may not be seen */
   show(reviewer: Reviewer, id: string): Promise<HoldView>
-  /** @throws own_call, not_approver, already_decided, view_changed, malformed (a comment is required) */
+  /** @throws own_call, not_approver, already_decided, view_changed, insufficient_user_authentication, malformed (a comment is required) */
   decide(
     reviewer: Reviewer,
     id: string,
-    verdict: 'approve' | 'deny',
+    verdict: Verdict['verdict'],
     word: { readonly comment?: string; readonly view?: string },
   ): Promise<HoldView>
   revoke(reviewer: Reviewer, id: string, word: { readonly comment?: string }): Promise<HoldView>

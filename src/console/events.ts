@@ -2,6 +2,7 @@
 // A stream ends when the browser leaves, when the session or token ends, or when the console closes; browsers then ask again by
 // Last-Event-ID.
 import { HoldpointError } from '../errors.ts'
+import type { Reviewer } from '../nouns.ts'
 import type { StoreEvent } from '../store/store.ts'
 import type { Desk } from './desk.ts'
 import type { Visitor } from './visitor.ts'
@@ -32,9 +33,9 @@ export const eventStreams = (parts: {
     return now
   }
 
-  const maySee = async (visitor: Visitor, hold: string): Promise<boolean> => {
+  const maySee = async (reviewer: Reviewer, hold: string): Promise<boolean> => {
     try {
-      await desk.show(visitor.reviewer, hold)
+      await desk.show(reviewer, hold)
       return true
     } catch (error) {
       if (error instanceof HoldpointError && error.code === 'unknown_hold') return false
@@ -42,9 +43,9 @@ export const eventStreams = (parts: {
     }
   }
 
-  const text = async (visitor: Visitor, event: StoreEvent): Promise<string> => {
+  const text = async (reviewer: Reviewer, event: StoreEvent): Promise<string> => {
     if (event.kind === 'gap') return `id: ${event.id}\nevent: gap\ndata: {}\n\n`
-    if (!(await maySee(visitor, event.hold))) return ''
+    if (!(await maySee(reviewer, event.hold))) return ''
     const { hold, state, rev } = event
     return `id: ${event.id}\nevent: hold\ndata: ${JSON.stringify({ id: hold, status: state, rev })}\n\n`
   }
@@ -67,13 +68,15 @@ export const eventStreams = (parts: {
       const happened = await Promise.race([coming, quiet, ended])
       clearTimeout(timer)
       if (happened === 'ended') return
-      if (!(await visitor.still())) return
+      // Whoever lost a group since the stream began hears no more of its holds.
+      const reviewer = await visitor.still()
+      if (reviewer === undefined) return
       if (happened === 'quiet') {
         yield ': still here\n\n'
         continue
       }
       if (happened.done) return
-      const line = await text(visitor, happened.value)
+      const line = await text(reviewer, happened.value)
       if (line !== '') yield line
       coming = source.next()
       coming.catch(() => undefined)

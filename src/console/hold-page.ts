@@ -55,8 +55,9 @@ const lines = (text: string): Html[] => {
   const all = visible(text, 'block').split('\n')
   const out: Html[] = []
   for (let at = 0; at < all.length; at += 1) {
-    const next = all.findIndex((line, index) => index >= at && line.trim() !== '')
-    const blank = (next < 0 ? all.length : next) - at
+    let next = at
+    while (next < all.length && all[next]?.trim() === '') next += 1
+    const blank = next - at
     if (blank > blankMost) {
       out.push(html`<span class="gap">${blank} empty lines</span>`)
       at += blank - 1
@@ -104,6 +105,8 @@ const hidden = ({ hidden }: HoldView): Html => {
 </div>`
 }
 
+const verdictWords = { approve: 'approved', deny: 'denied', break_glass: 'broke the glass' } as const
+
 const verdicts = ({ verdicts }: HoldView): Html | '' =>
   verdicts.length === 0
     ? ''
@@ -111,7 +114,7 @@ const verdicts = ({ verdicts }: HoldView): Html | '' =>
 <ul class="verdicts">${verdicts.map(
         one => html`
   <li class="${one.verdict === 'approve' ? 'good' : 'bad'}">
-    <strong><bdi>${visible(one.reviewer)}</bdi></strong> ${one.verdict === 'approve' ? 'approved' : 'denied'} · ${at(one.at)}
+    <strong><bdi>${visible(one.reviewer)}</bdi></strong> ${verdictWords[one.verdict]} · ${at(one.at)}
     ${one.comment === undefined ? '' : html`<blockquote><bdi>${visible(one.comment, 'block')}</bdi></blockquote>`}
   </li>`,
       )}</ul>`
@@ -128,11 +131,30 @@ const decide = (hold: HoldView, reader: Reader, kept: string): Html => {
   <p>Approving sends exactly this request to <strong>${visible(hold.upstream)}</strong>, once.</p>
   ${comment(hold.comment_required, kept)}
   <div class="buttons">
-    <button class="approve" type="submit" data-key="a">Approve${unseen === 0 ? '' : `, ${plural(unseen, 'value')} unseen`}</button>
+    ${
+      hold.step_up?.met === false
+        ? html`<a class="button approve" data-key="a" href="/login/step-up?hold=${hold.id}">Sign in again to approve</a>`
+        : html`<button class="approve" type="submit" data-key="a">Approve${unseen === 0 ? '' : `, ${plural(unseen, 'value')} unseen`}</button>`
+    }
     <button class="deny" type="submit" data-key="d" formaction="/holds/${hold.id}/deny">Deny</button>
   </div>
 </form>`
 }
+
+const breakGlass = (hold: HoldView, reader: Reader, kept: string): Html => html`
+<details class="part"${kept === '' ? '' : html` open`}>
+  <summary>Emergency: break the glass</summary>
+  <form class="decide" method="post" action="/holds/${hold.id}/break-glass">
+    ${csrfField(reader)}<input type="hidden" name="view" value="${hold.view}">
+    <p>You let this call go alone. It is on record, with your words, and its reviewers see that they were passed over.</p>
+    ${comment(true, kept)}
+    <div class="buttons">${
+      hold.step_up?.met === false
+        ? html`<a class="button deny" href="/login/step-up?hold=${hold.id}">Sign in again to break the glass</a>`
+        : html`<button class="deny" type="submit">Break the glass and send</button>`
+    }</div>
+  </form>
+</details>`
 
 const revoke = (hold: HoldView, reader: Reader, kept: string): Html => {
   const words: Partial<Record<State, string>> = {
@@ -161,11 +183,13 @@ const resolve = (hold: HoldView, reader: Reader, kept: string): Html => html`
 
 const actions = (hold: HoldView, reader: Reader, kept: string): Html => {
   const { you } = hold
-  if (you.may_decide) return decide(hold, reader, kept)
+  const glass = you.may_break_glass ? breakGlass(hold, reader, you.may_decide ? '' : kept) : ''
+  if (you.may_decide) return html`${decide(hold, reader, kept)}${glass}`
   return html`
 ${hold.status === 'pending' ? html`<p class="callout">${visible(becauseWords(you.because, you.detail))}</p>` : ''}
 ${you.may_revoke ? revoke(hold, reader, kept) : ''}
-${you.may_resolve ? resolve(hold, reader, kept) : ''}`
+${you.may_resolve ? resolve(hold, reader, kept) : ''}
+${glass}`
 }
 
 const outcome = (hold: HoldView): Html | '' => {
@@ -181,6 +205,7 @@ const standing = (hold: HoldView, reader: Reader, now: number, kept: string): Ht
 <aside class="decision" aria-label="Decision">
   <h2>Decision</h2>
   ${outcome(hold)}
+  ${hold.break_glass ? html`<p class="callout"><strong>The glass was broken:</strong> one person let this call go, without its reviewers.</p>` : ''}
   <dl class="facts">
     ${fact('Votes', html`<strong>${votesLine(hold.votes)}</strong>`)}
     ${hold.status === 'pending' ? fact('Deadline', html`${due(hold.expires_at, now)}<br><span class="muted">${at(hold.expires_at)}</span>`) : ''}

@@ -52,6 +52,9 @@ const word = (fields: { readonly [name: string]: unknown }, allowed: readonly st
   for (const [name, value] of Object.entries(fields)) {
     if (!allowed.includes(name))
       throw malformed(`"${name.slice(0, 40)}" is not known here; send ${allowed.join(', ')}.`)
+    // A view that is there but says nothing is a mistake of whoever sends it, never a verdict on whatever there is now.
+    if (name === 'view' && (value === '' || value === null))
+      throw malformed('"view" is empty: send the view of the hold that was looked at.')
     if (value === undefined || value === null) continue
     if (typeof value !== 'string') throw malformed(`"${name}" must be text.`)
     if (value.length > commentLength) throw malformed(`"${name}" is longer than ${commentLength} characters.`)

@@ -53,7 +53,7 @@ ${
   ${cell('Call', html`<a href="/holds/${hold.id}">${visible(hold.line)}</a>`)}
   ${cell('Caller', whoCalls(hold))}
   ${cell('Rule', html`<code>${visible(hold.rules.join(', '))}</code>`)}
-  ${cell('Outcome', html`${stateChip(hold.status)}${hold.delivery?.status === undefined ? '' : html` <span class="muted">${hold.delivery.status}</span>`}`)}
+  ${cell('Outcome', html`${stateChip(hold.status)}${hold.break_glass ? html` <span class="chip bad">Glass broken</span>` : ''}${hold.delivery?.status === undefined ? '' : html` <span class="muted">${hold.delivery.status}</span>`}`)}
   ${cell('Votes', `${hold.votes.have} of ${hold.votes.needed}`)}
   ${cell('When', at(hold.closed_at ?? hold.opened_at))}
 </tr>`,

@@ -7,9 +7,10 @@ import type { Log } from '../log.ts'
 import type { Entry, Reviewer } from '../nouns.ts'
 import { whoReviews } from '../record.ts'
 import type { Login, Settings } from '../settings.ts'
+import type { Challenge } from '../step-up.ts'
 import type { Desk } from './desk.ts'
 import { frame, type Html, notice } from './frame.ts'
-import { readForm } from './input.ts'
+import { readForm, readId, readQuery } from './input.ts'
 import { reviewerOf } from './person.ts'
 import type { Route } from './route.ts'
 import type { Sessions } from './sessions.ts'
@@ -66,11 +67,11 @@ export const loginRoutes = (parts: {
     if (refusals.count <= refusalsPerMinute) await desk.note(entry)
   }
 
-  const begin = async (request: Request, login: Login, to: string): Promise<Response> => {
+  const begin = async (request: Request, login: Login, to: string, challenge?: Challenge): Promise<Response> => {
     // Several tabs of one browser may sign in at the same time, so its pre-session id is kept.
     const known = readCookie(request, cookieName('signin', url()))
     const browser = known !== undefined && /^[A-Za-z0-9_-]{43}$/.test(known) ? known : newBrowser()
-    const target = await signIn.start(login, browser, to)
+    const target = await signIn.start(login, browser, to, challenge)
     return new Response(null, {
       status: 302,
       headers: { Location: target.href, 'Set-Cookie': setCookie('signin', browser, signinS, url()) },
@@ -110,6 +111,23 @@ export const loginRoutes = (parts: {
       },
     },
     {
+      // Signs in again as the rules of a hold want it, and comes back to that hold.
+      method: 'GET',
+      path: '/login/step-up',
+      answer: async context => {
+        const { hold: id } = readQuery(context.req.raw, ['hold'])
+        const visitor = await visitors.ofPage(context.req.raw)
+        const to = `/holds/${readId(id)}`
+        const login = settings().console.login.find(one => one.name === visitor?.reviewer.login)
+        if (visitor === undefined || login === undefined)
+          return context.redirect(`/login?${new URLSearchParams({ to })}`, 303)
+        const { step_up: wanted } = await desk.show(visitor.reviewer, readId(id))
+        if (wanted === undefined || wanted.met) return context.redirect(to, 303)
+        const { acr_values: acr, max_age: maxAgeS } = wanted
+        return begin(context.req.raw, login, to, { acr, ...(maxAgeS === undefined ? {} : { maxAgeS }) })
+      },
+    },
+    {
       method: 'GET',
       path: '/login/callback/:name',
       answer: async context => {
@@ -121,11 +139,11 @@ export const loginRoutes = (parts: {
           const done = await signIn.finish(name, new URL(request.url).searchParams, browser, () => {
             begun = true
           })
-          const how = { groupsAt: clock(), via: 'console', interactive: true } as const
+          const how = { ...done.proof, groupsAt: clock(), via: 'console', interactive: true } as const
           const reviewer = reviewerOf(done.login, done.person, how)
           await desk.note({ kind: 'signin', reviewer: whoReviews(reviewer), ...addressOf(context) })
           await endSession(request)
-          const id = await sessions.start(done.login, done.person, done.tokens)
+          const id = await sessions.start(done.login, done.person, done.tokens, done.proof)
           return new Response(null, {
             status: 303,
             headers: { Location: done.to, 'Set-Cookie': setCookie('session', id, sessionS, url()) },

@@ -55,6 +55,7 @@ const row = {
     { state: { type: 'string', enum: ['delivered', 'failed', 'unknown'] }, status: count, at: instant },
     ['state', 'at'],
   ),
+  break_glass: { type: 'boolean', description: 'Somebody let it go by breaking the glass.' },
   you: record(
     {
       may_decide: { type: 'boolean' },
@@ -62,11 +63,12 @@ const row = {
       detail: text,
       may_revoke: { type: 'boolean' },
       may_resolve: { type: 'boolean' },
+      may_break_glass: { type: 'boolean' },
     },
-    ['may_decide', 'may_revoke', 'may_resolve'],
+    ['may_decide', 'may_revoke', 'may_resolve', 'may_break_glass'],
   ),
 }
-const rowRequired = Object.keys(row).filter(name => !['closed_at', 'delivery'].includes(name))
+const rowRequired = Object.keys(row).filter(name => !['closed_at', 'delivery', 'break_glass'].includes(name))
 const hold = {
   ...row,
   view: { type: 'string', description: 'Send it back with a verdict: the verdict is for exactly this view.' },
@@ -91,7 +93,7 @@ const hold = {
       {
         reviewer: text,
         login: text,
-        verdict: { type: 'string', enum: ['approve', 'deny'] },
+        verdict: { type: 'string', enum: ['approve', 'deny', 'break_glass'] },
         comment: text,
         at: instant,
       },
@@ -100,6 +102,10 @@ const hold = {
   ),
   approved_until: instant,
   comment_required: { type: 'boolean' },
+  step_up: {
+    ...record({ acr_values: list(text), max_age: count, met: { type: 'boolean' } }, ['acr_values', 'met']),
+    description: 'What sign-in the rules want of whoever lets it go (RFC 9470), and whether yours is one.',
+  },
   frozen: { type: 'string', description: 'Why an operator stopped calls like this: it is not sent while that lasts.' },
   earlier: record({ id: text, status: ref('Status'), at: instant }),
   why: text,
@@ -163,6 +169,11 @@ const paths = {
   '/api/holds/{id}': reads('One hold', ref('Hold'), [id]),
   '/api/holds/{id}/approve': posts('Approve', { comment, view }),
   '/api/holds/{id}/deny': posts('Deny', { comment, view }),
+  '/api/holds/{id}/break-glass': posts(
+    'Let it go alone, in an emergency, if its rules name you for that',
+    { comment, view },
+    ['comment'],
+  ),
   '/api/holds/{id}/revoke': posts('Take an approval back before it is used', { comment }),
   '/api/holds/{id}/resolve': posts(
     'Say what became of a delivery whose fate is unknown',

@@ -121,6 +121,9 @@ export const pages = (parts: {
     ),
     posting('approve', ['view'], async (visitor, id, word) => desk.decide(await visitor.fresh(), id, 'approve', word)),
     posting('deny', ['view'], async (visitor, id, word) => desk.decide(await visitor.fresh(), id, 'deny', word)),
+    posting('break-glass', ['view'], async (visitor, id, word) =>
+      desk.decide(await visitor.fresh(), id, 'break_glass', word),
+    ),
     posting('revoke', [], async (visitor, id, word) => desk.revoke(await visitor.fresh(), id, word)),
     posting('resolve', ['outcome'], async (visitor, id, { outcome, ...word }) => {
       if (outcome === undefined)

@@ -1,6 +1,7 @@
 // Claims of an ID token, UserInfo answer or access token -> who somebody is. Pure; the claims were verified before.
 // To qualify is strict: an e-mail counts only if its own source says it is verified and its domain belongs to the login.
-import type { Reviewer } from '../nouns.ts'
+import { claimAt } from '../claims.ts'
+import type { Json, Reviewer } from '../nouns.ts'
 import type { Login } from '../settings.ts'
 
 export type Claims = { readonly [name: string]: unknown }
@@ -15,7 +16,8 @@ export type Person = {
   readonly groups: readonly string[]
 }
 
-const own = (claims: Claims, name: string): unknown => (Object.hasOwn(claims, name) ? claims[name] : undefined)
+// By name or by JSON pointer, as at the gate. What openid-client hands over is parsed JSON.
+const own = (claims: Claims, name: string): unknown => claimAt(claims as { readonly [name: string]: Json }, name)
 
 /** The first of the named claims that is there as text. */
 export const claimText = (claims: Claims, names: readonly string[]): string | undefined => {
@@ -85,11 +87,20 @@ export const emailTrusted = (login: Login, person: Pick<Person, 'email' | 'email
   )
 }
 
+/** When and how strongly somebody proved who they are, as verified claims say it. */
+export const proofOf = (claims: Claims): Pick<Reviewer, 'authAt' | 'acr'> => {
+  const { auth_time: at, acr } = claims
+  return {
+    ...(typeof at === 'number' && Number.isFinite(at) ? { authAt: at * 1000 } : {}),
+    ...(typeof acr === 'string' && acr !== '' ? { acr } : {}),
+  }
+}
+
 /** A person as a reviewer. */
 export const reviewerOf = (
   login: Login,
   person: Person,
-  how: Pick<Reviewer, 'groupsAt' | 'via' | 'interactive'>,
+  how: Pick<Reviewer, 'groupsAt' | 'via' | 'interactive' | 'authAt' | 'acr'>,
 ): Reviewer => ({
   login: login.name,
   subject: person.subject,

@@ -13,7 +13,7 @@ import {
   None,
 } from 'openid-client'
 import { HoldpointError } from '../errors.ts'
-import { safeUrl } from '../issuer-keys.ts'
+import { safeUrl } from '../ask.ts'
 import type { Log } from '../log.ts'
 import type { Login } from '../settings.ts'
 

@@ -1,6 +1,7 @@
 // Sessions of people who signed in: an opaque id in a cookie, a signed record on the shelf under a hash of that id.
 // The id is never stored, a record that is not signed by us does not exist, and nothing of the record comes from the browser.
 import { createHash, randomBytes } from 'node:crypto'
+import type { Reviewer } from '../nouns.ts'
 import type { KeyRing } from '../seal.ts'
 import type { Shelf } from '../store/store.ts'
 import type { Person } from './person.ts'
@@ -22,7 +23,12 @@ export type Session = {
   readonly startedAt: number
   readonly seenAt: number
   readonly tokens: string
+  /** How this sign-in was made. A refresh does not change it: nobody proved anything anew. */
+  readonly proof?: Proof
 }
+
+/** What an ID token says of a sign-in: when (`auth_time`) and how strongly (`acr`). */
+export type Proof = Pick<Reviewer, 'authAt' | 'acr'>
 
 /** Tokens to ask the provider again with. */
 export type Tokens = { readonly refresh?: string; readonly access?: string }
@@ -33,6 +39,7 @@ export type Sessions = {
     login: { readonly name: string; readonly issuer: string; readonly clientId: string },
     person: Person,
     tokens: Tokens,
+    proof?: Proof,
   ): Promise<string>
   /** The session of an id, if it lives; being looked at keeps it alive unless `quietly`. */
   find(id: string, how?: 'quietly'): Promise<Session | undefined>
@@ -77,14 +84,14 @@ export const sessions = (shelf: Shelf, keys: KeyRing, clock: () => number): Sess
   const sealed = (id: string, tokens: Tokens): string => keys.seal(JSON.stringify(tokens), `${keyOf(id)}:tokens`)
 
   return {
-    async start(login, person, tokens) {
+    async start(login, person, tokens, proof = {}) {
       const id = newId()
       const now = clock()
       const { name, issuer, clientId } = login
       const times = { groupsAt: now, startedAt: now, seenAt: now }
       await write(
         id,
-        { version: 1, login: name, issuer, clientId, person, ...times, tokens: sealed(id, tokens) },
+        { version: 1, login: name, issuer, clientId, person, ...times, tokens: sealed(id, tokens), proof },
         'absent',
       )
       return id

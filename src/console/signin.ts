@@ -1,5 +1,6 @@
 // Signing in with OpenID Connect: authorization code with PKCE (S256), state, nonce and the `iss` check (RFC 9207), always all of them.
-// A sign-in under way is sealed on the shelf for ten minutes, bound to the browser that began it, and can be finished once.
+// A sign-in under way is sealed into its own `state` for ten minutes, so that beginning one costs the store nothing. It opens only for the
+// browser that began it, whose secret also makes verifier and nonce, and it can be finished once.
 import { createHash, randomBytes } from 'node:crypto'
 import {
   AuthorizationResponseError,
@@ -9,35 +10,35 @@ import {
   calculatePKCECodeChallenge,
   fetchUserInfo,
   type IDToken,
-  randomNonce,
-  randomPKCECodeVerifier,
-  randomState,
   refreshTokenGrant,
 } from 'openid-client'
 import { HoldpointError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { KeyRing } from '../seal.ts'
 import type { Login, Settings } from '../settings.ts'
+import type { Challenge } from '../step-up.ts'
 import type { Shelf } from '../store/store.ts'
-import { type Claims, incomplete, knowsGroups, type Person, personOf } from './person.ts'
+import { type Claims, incomplete, knowsGroups, type Person, personOf, proofOf } from './person.ts'
 import { providers } from './provider.ts'
-import type { Session, Tokens } from './sessions.ts'
+import type { Proof, Session, Tokens } from './sessions.ts'
 
 const pendingMs = 10 * 60_000
+// Some providers and the proxies before them take addresses of two kilobytes; `state` is to be less than half of that.
+const longestTo = 400
 
 type Pending = {
   readonly login: string
   readonly issuer: string
   readonly clientId: string
-  readonly browser: string
-  readonly verifier: string
-  readonly nonce: string
   readonly to: string
+  readonly untilAt: number
+  /** The provider was asked to have it proven anew. */
+  readonly maxAgeS?: number
 }
 
 export type SignIn = {
-  /** Where to send a browser that signs in. `browser` is its pre-session id, `to` the path to come back to. */
-  start(login: Login, browser: string, to: string): Promise<URL>
+  /** Where to send a browser that signs in. `browser` is its pre-session id, `to` the path to come back to, `challenge` what a rule wants. */
+  start(login: Login, browser: string, to: string, challenge?: Challenge): Promise<URL>
   /**
    * Finishes a sign-in from the provider's redirect.
    * `begun` is called once it is certain that this browser began it.
@@ -48,7 +49,13 @@ export type SignIn = {
     query: URLSearchParams,
     browser: string | undefined,
     begun: () => void,
-  ): Promise<{ readonly login: Login; readonly person: Person; readonly tokens: Tokens; readonly to: string }>
+  ): Promise<{
+    readonly login: Login
+    readonly person: Person
+    readonly tokens: Tokens
+    readonly proof: Proof
+    readonly to: string
+  }>
   /** Asks the provider again who the session's person is. @throws if it cannot or will not say, or says another subject */
   again(login: Login, session: Session, tokens: Tokens): Promise<{ readonly person: Person; readonly tokens: Tokens }>
 }
@@ -81,15 +88,20 @@ export const signIn = (parts: {
 }): SignIn => {
   const { settings, shelf, keys, clock, log } = parts
   const known = providers(clock, log)
-  const keyOf = (state: string): string => `signin:${hashOf(state)}`
+  // Nobody but this browser and we can know these, and they are kept nowhere (RFC 7636 §4.1; OIDC Core §15.5.2).
+  const madeOf = (browser: string, state: string) => ({
+    verifier: hashOf(`verifier:${browser}:${state}`),
+    nonce: hashOf(`nonce:${browser}:${state}`),
+  })
+  const placeOf = (browser: string): string => `signin:${hashOf(browser)}`
+  const usedOf = (state: string): string => `signin:${hashOf(state)}`
   const callback = (name: string): string => `${settings().console.url}/login/callback/${encodeURIComponent(name)}`
 
-  const take = async (state: string): Promise<Pending | undefined> => {
-    const key = keyOf(state)
-    const sealed = await shelf.take(key)
-    if (sealed === undefined) return undefined
+  const begunBy = (browser: string | undefined, state: string): Pending | undefined => {
+    if (browser === undefined) return undefined
     try {
-      return JSON.parse(keys.open(sealed, key).toString('utf8')) as Pending
+      const pending = JSON.parse(keys.open(state, placeOf(browser)).toString('utf8')) as Pending
+      return clock() < pending.untilAt ? pending : undefined
     } catch {
       return undefined
     }
@@ -110,23 +122,22 @@ export const signIn = (parts: {
   }
 
   return {
-    async start(login, browser, to) {
+    async start(login, browser, to, challenge) {
       const provider = await known.of(login)
-      const state = randomState()
-      const verifier = randomPKCECodeVerifier()
-      const nonce = randomNonce()
       const { name, issuer, clientId } = login
+      const back = safePath(to, settings().console.url)
+      const untilAt = clock() + pendingMs
+      const maxAgeS = challenge?.maxAgeS
       const pending: Pending = {
         login: name,
         issuer,
         clientId,
-        browser: hashOf(browser),
-        verifier,
-        nonce,
-        to: safePath(to, settings().console.url),
+        to: back.length > longestTo ? '/' : back,
+        untilAt,
+        ...(maxAgeS === undefined ? {} : { maxAgeS }),
       }
-      const key = keyOf(state)
-      await shelf.put(key, keys.seal(JSON.stringify(pending), key), { ttlMs: pendingMs, when: 'absent' })
+      const state = keys.seal(JSON.stringify(pending), placeOf(browser))
+      const { verifier, nonce } = madeOf(browser, state)
       return buildAuthorizationUrl(provider, {
         redirect_uri: callback(name),
         scope: login.scopes.join(' '),
@@ -134,6 +145,9 @@ export const signIn = (parts: {
         nonce,
         code_challenge: await calculatePKCECodeChallenge(verifier),
         code_challenge_method: 'S256',
+        ...(challenge === undefined || challenge.acr.length === 0 ? {} : { acr_values: challenge.acr.join(' ') }),
+        // Proven now, and not just recently: the reviewer still has to read before the age counts.
+        ...(maxAgeS === undefined ? {} : { max_age: String(maxAgeS), prompt: 'login' }),
       })
     },
 
@@ -150,33 +164,40 @@ export const signIn = (parts: {
       if (!state || (query.get('code') === null && query.get('error') === null)) {
         throw new HoldpointError('malformed', "The provider's answer needs state and code. Sign in again.")
       }
-      const pending = await take(state)
+      const pending = begunBy(browser, state)
       const stale =
         'This sign-in is not known, was used before, took longer than ten minutes or began in another browser. Sign in again.'
       const login = settings().console.login.find(one => one.name === name)
       if (
         pending === undefined ||
         browser === undefined ||
-        pending.browser !== hashOf(browser) ||
         pending.login !== name ||
         pending.issuer !== login?.issuer ||
-        pending.clientId !== login.clientId
+        pending.clientId !== login.clientId ||
+        (await shelf.get(usedOf(state))) !== undefined
       ) {
         throw new HoldpointError('unauthenticated', stale)
       }
       begun()
       const provider = await known.of(login)
+      const { verifier, nonce } = madeOf(browser, state)
       try {
         const answer = new URL(callback(name))
         answer.search = query.toString()
         const granted = await authorizationCodeGrant(provider, answer, {
-          pkceCodeVerifier: pending.verifier,
+          pkceCodeVerifier: verifier,
           expectedState: state,
-          expectedNonce: pending.nonce,
+          expectedNonce: nonce,
           idTokenExpected: true,
+          // OIDC Core §3.1.2.1: asked for max_age, the provider has to say auth_time, and it has to fit.
+          ...(pending.maxAgeS === undefined ? {} : { maxAge: pending.maxAgeS }),
         })
         const idToken = granted.claims()
         if (idToken === undefined) throw new Error('the provider sent no ID token')
+        // Only now is anything written: for somebody whom the provider vouches for.
+        if (!(await shelf.put(usedOf(state), 'used', { ttlMs: pendingMs, when: 'absent' }))) {
+          throw new HoldpointError('unauthenticated', stale)
+        }
         const found = await sources(provider, login, idToken, granted.access_token, idToken.sub)
         return {
           login,
@@ -185,9 +206,11 @@ export const signIn = (parts: {
             ...(granted.refresh_token ? { refresh: granted.refresh_token } : {}),
             access: granted.access_token,
           },
+          proof: proofOf(idToken),
           to: pending.to,
         }
       } catch (error) {
+        if (error instanceof HoldpointError) throw error
         throw new HoldpointError('unauthenticated', refusal(error), { cause: error })
       }
     },

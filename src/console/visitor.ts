@@ -24,8 +24,8 @@ export type Visitor = {
   readonly untilAt: number
   /** The reviewer with groups that are new enough to decide by. @throws unauthenticated: sign in again */
   fresh(): Promise<Reviewer>
-  /** Is this identity still good? Looking does not keep a session alive. */
-  still(): Promise<boolean>
+  /** Who this identity is now, or undefined if it has ended. Looking does not keep a session alive. */
+  still(): Promise<Reviewer | undefined>
 }
 
 export type Visitors = {
@@ -74,7 +74,12 @@ export const visitors = (parts: {
     )
 
   const reviewer = (login: Login, session: Session): Reviewer =>
-    reviewerOf(login, session.person, { groupsAt: session.groupsAt, via: 'console', interactive: true })
+    reviewerOf(login, session.person, {
+      ...session.proof,
+      groupsAt: session.groupsAt,
+      via: 'console',
+      interactive: true,
+    })
 
   const isFresh = (session: Session): boolean => clock() - session.groupsAt <= groupsMs
 
@@ -121,7 +126,8 @@ export const visitors = (parts: {
       fresh: async () => reviewer(login, isFresh(session) ? session : await refreshed(id, login)),
       still: async () => {
         const now = await sessions.find(id, 'quietly')
-        return now !== undefined && loginOf(now) !== undefined
+        const login = now === undefined ? undefined : loginOf(now)
+        return now === undefined || login === undefined ? undefined : reviewer(login, now)
       },
     }
   }
@@ -142,7 +148,7 @@ export const visitors = (parts: {
           },
         )
       },
-      still: async () => clock() < expiresAt,
+      still: async () => (clock() < expiresAt ? reviewer : undefined),
     }
   }
 

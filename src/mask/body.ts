@@ -1,91 +1,62 @@
-// The held body as text, decoded and unpacked only for showing: what is forwarded stays as it was held.
+// The held body as text, decoded and read only for showing: what is forwarded stays as it was held.
 // Whatever has no single reading as text is opaque, with the reason.
 import { isUtf8 } from 'node:buffer'
-import { brotliDecompressSync, gunzipSync, inflateRawSync, inflateSync, zstdDecompressSync } from 'node:zlib'
+import { decodeContent, linesOf } from '../body.ts'
 import type { Header } from '../nouns.ts'
+import type { JsonNode } from './json.ts'
+import { readJson } from './json.ts'
 
+/** A body as it is shown. `size`: bytes as held; `bytes`: once decoded. */
 export type Readable =
   | { readonly kind: 'none' }
   | { readonly kind: 'opaque'; readonly type: string; readonly size: number; readonly why: string }
-  /** `bytes`: length once unpacked. */
-  | {
-      readonly kind: 'text'
-      readonly type: string
-      readonly form: boolean
-      readonly size: number
-      readonly bytes: number
-      readonly text: string
-    }
+  | (Text & { readonly kind: 'json'; readonly node: JsonNode })
+  /** One JSON value a line, as bulk and log bodies are. */
+  | (Text & { readonly kind: 'records' })
+  | (Text & { readonly kind: 'form' })
+  | (Text & { readonly kind: 'text' })
 
-// More than can be held is more than anyone will read.
-const maxUnpacked = 10 * 1024 * 1024
+type Text = { readonly type: string; readonly size: number; readonly bytes: number; readonly text: string }
 
-type Unpacked = { readonly buffer: Buffer; readonly engine: { readonly bytesWritten: number } }
+/** What is longer is not looked at: nobody would read it. */
+const longestRead = 256 * 1024
+export const tooLong = 'it is too long to be shown whole'
 
-// With `info` the answer is the buffer and its engine (Node's zlib documentation); the types only know the buffer.
-const unpacking = { maxOutputLength: maxUnpacked, info: true }
-type Unpack = (packed: Buffer, options: typeof unpacking) => unknown
-
-const codings: ReadonlyMap<string, readonly Unpack[]> = new Map([
-  ['gzip', [gunzipSync]],
-  ['x-gzip', [gunzipSync]],
-  // RFC 9110 §8.4.1.2: deflate has a zlib header, and clients that forget it are not rare.
-  ['deflate', [inflateSync, inflateRawSync]],
-  ['br', [brotliDecompressSync]],
-  ['zstd', [zstdDecompressSync]],
-])
-
-/** Reads the body of a held call for showing. `size` is always the number of held bytes. */
+/** Reads the body of a held call for showing. */
 export const readBody = (headers: readonly Header[], base64: string): Readable => {
   const held = Buffer.from(base64, 'base64')
   const size = held.length
   if (size === 0) return { kind: 'none' }
-  const values = (name: string): readonly string[] =>
-    headers.filter(([key]) => key.toLowerCase() === name).map(([, value]) => value)
-  const types = values('content-type')
-  const type = types.join(', ').slice(0, 200)
-  const opaque = (why: string): Readable => ({ kind: 'opaque', type: type === '' ? 'unknown' : type, size, why })
+  const types = linesOf(headers, 'content-type')
+  const declared = types.join(', ')
+  const type = declared === '' ? 'unknown' : declared.slice(0, 200)
+  const opaque = (why: string): Readable => ({ kind: 'opaque', type, size, why })
   if (types.length > 1) return opaque('it has several content types')
 
-  const encoding = values('content-encoding')
-    .flatMap(value => value.split(','))
-    .map(value => value.trim().toLowerCase())
-    .filter(value => value !== '' && value !== 'identity')
-  if (encoding.length > 1) return opaque('it is encoded more than once')
-  const unpacked = encoding[0] === undefined ? held : unpack(held, encoding[0])
-  if (typeof unpacked === 'string') return opaque(unpacked)
+  // A character has at most four bytes.
+  const plain = decodeContent(linesOf(headers, 'content-encoding'), held, 4 * longestRead, 'can be shown')
+  if (typeof plain === 'string') return opaque(plain)
 
-  const [, media = '', parameters = ''] = /^\s*([^;\s]*)\s*(.*)$/s.exec(type.toLowerCase()) ?? []
-  const charset = /;\s*charset\s*=\s*"?([^";\s]+)/.exec(parameters)?.[1] ?? 'utf-8'
+  const media = /^\s*([^;\s]*)/.exec(declared.toLowerCase())?.[1] ?? ''
   if (/^(?:multipart|image|audio|video|font)\/|protobuf|grpc|msgpack|cbor|avro|zip|\/pdf$/.test(media))
     return opaque(`${media} is not shown as text`)
-  if (!/^(?:utf-?8|us-ascii|ascii)$/.test(charset)) return opaque(`its character set is ${charset}`)
-  if (!isUtf8(unpacked) || unpacked.includes(0)) return opaque('it is not text')
-  const form = media === 'application/x-www-form-urlencoded'
-  return {
-    kind: 'text',
-    type: type === '' ? 'unknown' : type,
-    form,
-    size,
-    bytes: unpacked.length,
-    text: unpacked.toString('utf8'),
-  }
+  // Wherever it stands, even inside another parameter's quotes: readers disagree about those.
+  const charsets = [...declared.matchAll(/charset\*?\s*=\s*["']?([^"';,\s]*)/gi)].map(([, name = '']) =>
+    name.toLowerCase(),
+  )
+  if (charsets.length > 1) return opaque('it names several character sets')
+  if (!/^(?:utf-?8|us-ascii|ascii)$/.test(charsets[0] ?? 'utf-8')) return opaque(`its character set is ${charsets[0]}`)
+  if (!isUtf8(plain) || plain.includes(0)) return opaque('it is not text')
+  const text = plain.toString('utf8')
+  if (text.length > longestRead) return opaque(tooLong)
+
+  const read = { type, size, bytes: plain.length, text }
+  const node = readJson(text.replace(/^\ufeff/, ''))
+  if (node === 'deep') return opaque('its JSON is nested too deeply to be read')
+  if (node !== undefined) return { ...read, kind: 'json', node }
+  if (media === 'application/x-www-form-urlencoded') return { ...read, kind: 'form' }
+  return { ...read, kind: isRecords(text) ? 'records' : 'text' }
 }
 
-// The bytes, or why there are none. All of the input must belong to the encoded data: nothing may hide behind its end.
-const unpack = (packed: Buffer, encoding: string): Buffer | string => {
-  const ways = codings.get(encoding)
-  if (ways === undefined) return `its encoding is ${encoding}`
-  let why = `it is not valid ${encoding}`
-  for (const way of ways) {
-    try {
-      const { buffer, engine } = way(packed, unpacking) as Unpacked
-      if (engine.bytesWritten === packed.length) return buffer
-      why = `bytes follow the end of the ${encoding} data`
-    } catch (thrown) {
-      if ((thrown as { code?: string }).code === 'ERR_BUFFER_TOO_LARGE')
-        return `it unpacks to more than ${maxUnpacked} bytes`
-    }
-  }
-  return why
-}
+const isRecords = (text: string): boolean =>
+  /^\s*[[{]/.test(text) && text.split('\n').every(line => line.trim() === '' || typeof readJson(line) === 'object')

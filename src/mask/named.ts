@@ -3,19 +3,21 @@
 import { secretName } from './names.ts'
 import type { Span } from './patterns.ts'
 
-const runs = /[A-Za-z0-9_$.\u00c0-\u024f-]+/g
-const sign = /(?:["'`\]\\]{0,4}[ \t]{0,8}(?:=>|:=|={1,3}|[:>]|%3[DdAa])|[ \t]{1,4}is(?=[ \t]))[ \t]{0,8}/y
+const runs = /[\p{L}\p{M}\p{N}_$.-]+/gu
+const sign = /(?:["'`\]\\]{0,4}[ \t]{0,8}(?:=>|:=|={1,3}|[:>：＝]|%3[DdAa])|[ \t]{1,4}is(?=[ \t]))[ \t]{0,8}/y
 const flagGap = /[ \t]{1,4}(?=[^\s-])/y
 const quoted = /[ \t]{1,4}(?:by[ \t]{1,4})?(?=['"])/iy
-const opening = /\\{0,3}["'`]/y
+const opening = /\\{0,3}(?:"""|'''|["'`])/y
 const scheme = /(?:bearer|basic|digest|dpop|token|negotiate|apikey|aws4-hmac-sha256) +/iy
 const bare = /[^\s&;,"'`<>(){}[\]]+/y
 const lineEnd = /[^\r\n]*/y
+// One word on the next line, which is no name of another value (`password=`, and then `port=1`) and no mark such as `---`.
+const wordBelow = /[ \t]{0,8}\r?\n[ \t]{0,64}(?=[^\s\p{P}\p{S}])([^\s=:]+)[ \t]{0,8}(?=\r?\n|$)/duy
 
 /** Values in `text` whose names say that they are secret. `secretData`: `data` is such a name too (a Kubernetes Secret). */
 export const namedSpans = (text: string): Span[] => {
   const spans: Span[] = []
-  const secretData = /^[ \t]{0,8}kind:[ \t]{0,8}["']?Secret["']?[ \t]{0,8}\r?$/m.test(text)
+  const secretData = /^[ \t]{0,8}kind:[ \t]{0,8}["']?Secret(?:List)?["']?[ \t]{0,8}\r?$/m.test(text)
   const isSecret = (name: string): boolean => secretName(name) || (secretData && /^(?:data|stringData)$/.test(name))
   // True after a name without a value of its own, as in `name: DB_PASSWORD`, until the `value:` that follows.
   let label = false
@@ -32,9 +34,6 @@ export const namedSpans = (text: string): Span[] => {
     if (span === undefined || span.start >= span.end) continue
     spans.push({ ...span, kind: 'secret', rank: 1 })
     runs.lastIndex = Math.max(runs.lastIndex, span.end)
-  }
-  for (const match of text.matchAll(/\bidentified (?:with \w{1,32} )?by ?(?=['"])/gi)) {
-    spans.push({ ...quotedValue(text, match.index + match[0].length), kind: 'secret', rank: 1 })
   }
   return spans
 }
@@ -61,10 +60,23 @@ const valueAfter = (text: string, nameStart: number, nameEnd: number): Range | u
   const indent = /(?:^|\n)([ \t]*(?:- )?)["'`]?$/.exec(before)?.[1]?.length
   if (indent !== undefined && (nameStart <= 64 || before.includes('\n'))) {
     const rest = text.slice(start, start + 16)
-    if (/^(?:[|>][-+\d]{0,2})?[ \t]*\r?(?:\n|$)/.test(rest)) return blockValue(text, start, indent)
-    if (/[ \t]/.test(text[start - 1] ?? '')) return { start, end: after(lineEnd, text, start) ?? start }
+    if (/^(?:[|>][-+\d]{0,2})?[ \t]*\r?(?:\n|$)/.test(rest)) {
+      const block = blockValue(text, start, indent)
+      if (text.slice(block.start, block.end).trim() !== '') return block
+    }
+    if (/[ \t]/.test(text[start - 1] ?? '') && !/[\r\n]/.test(text[start] ?? ''))
+      return { start, end: after(lineEnd, text, start) ?? start }
   }
-  return { start, end: after(bare, text, after(scheme, text, start) ?? start) ?? start }
+  const end = after(bare, text, after(scheme, text, start) ?? start)
+  return end === undefined && text.slice(nameEnd, start).includes('=')
+    ? lineBelow(text, start)
+    : { start, end: end ?? start }
+}
+
+const lineBelow = (text: string, at: number): Range | undefined => {
+  wordBelow.lastIndex = at
+  const [start, end] = wordBelow.exec(text)?.indices?.[1] ?? []
+  return start === undefined || end === undefined ? undefined : { start, end }
 }
 
 // The deeper lines that follow, and a list at the same depth.
@@ -81,7 +93,8 @@ const blockValue = (text: string, start: number, indent: number): Range => {
   return { start, end }
 }
 
-const quotedValue = (text: string, at: number): Range => {
+/** What stands in the quotes that open at `at`. */
+export const quotedValue = (text: string, at: number): Range => {
   const start = after(opening, text, at) ?? at
   const quote = text.slice(at, start)
   let end = text.indexOf(quote, start)

@@ -65,6 +65,15 @@ const pemSpans = (text: string): Span[] => {
   return spans
 }
 
+// The private half of a PuTTY key goes on to its checksum.
+const puttySpans = (text: string): Span[] => {
+  const match = /^Private-Lines: \d+\r?\n/m.exec(text)
+  if (match === null) return []
+  const start = match.index + match[0].length
+  const end = text.indexOf('Private-MAC', start)
+  return [{ start, end: end < 0 ? text.length : end, kind: 'private key', rank: 0 }]
+}
+
 // A dotted run in which a part opens a JOSE header (RFC 7515 §3.1, RFC 7516 §3.1), to the end of the run.
 const jwtSpans = (text: string): Span[] => {
   if (!text.includes('eyJ')) return []
@@ -98,6 +107,19 @@ const urlSpans = (text: string): Span[] =>
     return colon < 0 || at < colon + 2 ? [] : [{ start: start + colon + 1, end: start + at, kind: 'password', rank: 0 }]
   })
 
+// The same, percent-encoded once or more.
+const encodedUrlSpans = (text: string): Span[] =>
+  [...text.matchAll(/%(?:25)*3a(?:%(?:25)*2f){2}(?=([^\s/?#"'<>\\&]{1,1000}))/gi)].flatMap(match => {
+    const run = match[1] ?? ''
+    const authority = run.slice(0, /%(?:25)*(?:2f|3f|23)/i.exec(run)?.index)
+    const colon = /%(?:25)*3a|:/i.exec(authority)
+    const at = [...authority.matchAll(/%(?:25)*40|@/g)].at(-1)
+    if (colon === null || at === undefined) return []
+    const start = match.index + match[0].length
+    const [from, to] = [start + colon.index + colon[0].length, start + at.index]
+    return from < to ? [{ start: from, end: to, kind: 'password', rank: 0 }] : []
+  })
+
 const schemeSpans = (text: string): Span[] =>
   [...text.matchAll(/(?<![A-Za-z0-9])(bearer|basic|dpop) {1,4}([A-Za-z0-9._~+/-]{8,}=*)/gi)].flatMap(match => {
     const value = match[2] ?? ''
@@ -127,7 +149,9 @@ export const certainSpans = (text: string): Span[] =>
         ...pemSpans(text),
         ...jwtSpans(text),
         ...tokenSpans(text, known, tokens),
+        ...puttySpans(text),
         ...urlSpans(text),
+        ...encodedUrlSpans(text),
         ...schemeSpans(text),
         ...awsSecretSpans(text),
       ]

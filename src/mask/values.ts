@@ -1,12 +1,14 @@
 // Turns one value into what may be shown of it: pieces of text and marks in place of what is hidden. Looks into JSON and base64
 // wherever they hide in a value, a few layers deep; what lies deeper is hidden whole.
 import { isUtf8 } from 'node:buffer'
+import { disguises } from './disguises.ts'
+import { idiomSpans } from './idioms.ts'
 import type { JsonNode } from './json.ts'
 import { readJson } from './json.ts'
 import { namedSpans } from './named.ts'
 import { secretName } from './names.ts'
 import type { Cover, Path, Spot } from './paths.ts'
-import { below, fits } from './paths.ts'
+import { below, fits, fitsLoosely } from './paths.ts'
 import type { Span } from './patterns.ts'
 import { certainSpans, isRandom, personalSpans } from './patterns.ts'
 
@@ -19,8 +21,8 @@ export type Masker = {
   /** What a rule says about a spot, or else what its name and its surroundings do. `counted`: its value is a bare number. */
   coverOf(spot: Spot, name: string, counted: boolean, outer?: Cover): Cover
   text(value: string, spot: Spot, cover: Cover): readonly Piece[]
-  /** JSON, indented; `stop` is asked before every value whether to leave out the rest, with the value's offset. */
-  json(node: JsonNode, spot: Spot, cover: Cover, out: Piece[], stop?: (at: number) => boolean): void
+  /** JSON, indented; `stop` is asked before every value whether to leave out the rest. */
+  json(node: JsonNode, spot: Spot, cover: Cover, out: Piece[], stop?: () => boolean): void
   /** One value: a string without its quotes, anything else as compact JSON. */
   leaf(node: JsonNode, spot: Spot, cover: Cover): readonly Piece[]
   /** The members or elements of a value with their places and covers. */
@@ -33,8 +35,6 @@ export type Child = { readonly key: string; readonly node: JsonNode; readonly sp
 type Found = Span & { readonly pieces?: readonly Piece[] }
 
 const layers = 4
-const labels = new Set(['name', 'key', 'parameterkey', 'parametername', 'header', 'field', 'variable', 'envvar'])
-const labelled = new Set(['value', 'val', 'parametervalue', 'defaultvalue', 'content'])
 const number = /^-?\d[\d.eE+-]*$/
 
 /** `mask` and `show`: paths of the rules, and of the fields their summaries name. `fingerprint`: 8 hex digits of a value, keyed. */
@@ -43,6 +43,8 @@ export const masker = (
   show: readonly Path[],
   fingerprint: (value: string) => string,
 ): Masker => {
+  const disguised = disguises()
+
   const hide = (kind: string, value: string, unseen?: string): Piece => ({
     mark: `‹${kind} ${value.length}, #${fingerprint(value)}›`,
     bytes: Buffer.byteLength(value),
@@ -50,7 +52,7 @@ export const masker = (
   })
 
   const coverOf: Masker['coverOf'] = (spot, name, counted, outer = 'usual') => {
-    if (outer === 'masked' || mask.some(path => fits(path, spot, true))) return 'masked'
+    if (outer === 'masked' || mask.some(path => fitsLoosely(path, spot))) return 'masked'
     if (show.some(path => fits(path, spot))) return 'shown'
     return secretName(name, counted) ? 'named' : outer
   }
@@ -62,7 +64,8 @@ export const masker = (
     const inner = unwrap(value, spot, cover, layer)
     if (inner !== undefined) return inner
     const certain = certainSpans(value)
-    const spans: Found[] = cover === 'usual' ? [...certain, ...namedSpans(value), ...personalSpans(value)] : certain
+    const spans: Found[] =
+      cover === 'usual' ? [...certain, ...namedSpans(value), ...idiomSpans(value), ...personalSpans(value)] : certain
     for (const run of value.matchAll(/[A-Za-z0-9+/_-]{16,}={0,2}/g)) {
       const span = { start: run.index, end: run.index + run[0].length }
       const pieces = unwrapBase64(run[0], spot, cover, layer)
@@ -114,34 +117,19 @@ export const masker = (
   }
 
   const children: Masker['children'] = (node, spot, cover) => {
-    if (node.kind === 'array') {
-      // A pair like ["password", "…"] is a member in disguise.
-      const [first, second] = node.items
-      const pair =
-        node.items.length === 2 && first?.kind === 'string' && second?.kind === 'string' && secretName(first.value)
+    const hidden = disguised(node)
+    if (node.kind === 'array')
       return node.items.map((item, index) => {
-        const place = below(spot, String(index), String(index))
-        return {
-          key: String(index),
-          node: item,
-          spot: place,
-          cover: coverOf(place, pair && index === 1 ? 'secret' : '', false, cover),
-        }
+        const key = String(index)
+        const place = below(spot, key, key)
+        return { key, node: item, spot: place, cover: coverOf(place, hidden(key, item) ? 'secret' : '', false, cover) }
       })
-    }
     if (node.kind !== 'object') return []
-    const fold = (key: string): string => key.toLowerCase().replace(/[^a-z]/g, '')
-    const label = node.members.some(
-      ([key, value]) => value.kind === 'string' && labels.has(fold(key)) && secretName(value.value),
-    )
-    const secretObject = node.members.some(
-      ([key, value]) => key === 'kind' && value.kind === 'string' && value.value === 'Secret',
-    )
     return node.members.map(([key, value]) => {
-      const disguised = (label && labelled.has(fold(key))) || (secretObject && /^(?:data|stringdata)$/i.test(key))
       const place = below(spot, key, textOf(nameOf(key, spot)))
       const counted = value.kind === 'literal'
-      return { key, node: value, spot: place, cover: coverOf(place, disguised ? 'secret' : key, counted, cover) }
+      const name = hidden(key, value) ? 'secret' : key
+      return { key, node: value, spot: place, cover: coverOf(place, name, counted, cover) }
     })
   }
 
@@ -163,11 +151,11 @@ export const masker = (
     spot: Spot,
     cover: Cover,
     out: Piece[],
-    stop: (at: number) => boolean,
+    stop: () => boolean,
     layer = 0,
     indent = '\n',
   ): void => {
-    if (stop(node.at)) return
+    if (stop()) return
     if (node.kind === 'literal' || node.kind === 'string') {
       const pieces = leaf(node, spot, cover, layer)
       // A string that is hidden as a whole needs no quotes.
@@ -180,7 +168,7 @@ export const masker = (
     const all = children(node, spot, cover)
     out.push({ text: open })
     for (const [index, child] of all.entries()) {
-      if (stop(child.node.at)) return
+      if (stop()) return
       out.push({ text: `${index === 0 ? '' : ','}${inside}` })
       if (node.kind === 'object') {
         append(out, [{ text: '"' }, ...quoted(nameOf(child.key, spot)), { text: layer === 0 ? '": ' : '":' }])

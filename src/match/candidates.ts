@@ -2,6 +2,7 @@
 // It only leaves out rules whose own tests would certainly fail, so ten thousand rules cost about as much as twenty.
 import { expand, literalPrefix } from '../path.ts'
 import type { Upstream } from '../settings.ts'
+import { foldCase } from '../target.ts'
 import type { CompiledRule } from './keys.ts'
 
 /** Rules in order that may match a path of this upstream with this method. */
@@ -17,7 +18,7 @@ export const candidates = (rules: readonly CompiledRule[]): Candidates => {
     const methods = trees.get(upstream) ?? new Map<string, Node>()
     const tree = methods.get(method) ?? plant(rules, upstream, method)
     trees.set(upstream, methods.set(method, tree))
-    return inOrder(along(tree, upstream.caseSensitive ? path : path.toLowerCase()))
+    return inOrder(along(tree, upstream.caseSensitive ? path : foldCase(path)))
   }
 }
 
@@ -27,7 +28,7 @@ const plant = (rules: readonly CompiledRule[], upstream: Upstream, method: strin
     if (compiled.upstream?.(upstream.name) === false || compiled.method?.(method) === false) continue
     const globs = compiled.rule.match.path === undefined ? ['/**'] : [compiled.rule.match.path].flat().flatMap(expand)
     for (const glob of globs) {
-      const at = descend(root, upstream.caseSensitive ? glob : glob.toLowerCase())
+      const at = descend(root, upstream.caseSensitive ? glob : foldCase(glob))
       if (at.rules.at(-1) !== compiled) at.rules.push(compiled)
     }
   }

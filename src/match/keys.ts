@@ -1,10 +1,11 @@
 // The match keys of one rule as compiled tests, cheap ones first and those that need the body last.
 // Of several values one that fits is enough in a hold or deny rule; in an allow rule all must.
-import { foldName } from '../json.ts'
+import { claimAt } from '../claims.ts'
 import type { Action, Body, Call, Caller, Json } from '../nouns.ts'
 import { type PathTest, pathTest } from '../path.ts'
 import type { Match, Rule, Upstream, ValueTest } from '../settings.ts'
-import { compileTest, glob, isList, negate, regex, type Source, type Test, type Truth } from '../value.ts'
+import { caseless, compileTest, glob, isList, negate, regex, type Source, type Test, type Truth } from '../value.ts'
+import { inAnotherCase } from './names.ts'
 import { inTime } from './time.ts'
 
 export type Subject = {
@@ -53,8 +54,8 @@ export const compileRule = (rule: Rule, order: number, issuers: ReadonlySet<stri
     ...caller(match.caller, fold, issuers),
     ...action(match),
     ...time(match.time),
-    ...named('query', match.query, fold, ({ call }) => call.query),
-    ...named('header', lowerNames(match.header), fold, ({ headers }) => headers),
+    ...query(match.query, fold),
+    ...header(match.header, fold),
     ...bodyType(match.body?.type),
     ...bodySize(match.body?.size),
     ...json(match.json, fold),
@@ -103,29 +104,48 @@ const valuesOf = (pairs: Pairs, name: string): string[] => {
   return values
 }
 
-const named = (key: string, tests: Tests, fold: Fold, pairs: (context: Context) => Pairs): Key[] =>
+/** A name that is there in another case too adds a value that nobody can tell. */
+const onNamed = (fold: Fold, pairs: Pairs, name: string, test: Test): Answer => {
+  const values = valuesOf(pairs, name)
+  if (pairs.length === 0 || !inAnotherCase(pairs, name)) return onValues(fold, values, test)
+  return fold([...values.map(test), 'unknown'])
+}
+
+const query = (tests: Tests, fold: Fold): Key[] =>
   Object.entries(tests ?? {}).map(([name, valueTest]) => {
     const test = compileTest(valueTest, 'text')
-    return { key: `${key} ${name}`, test: context => onValues(fold, valuesOf(pairs(context), name), test) }
+    return { key: `query ${name}`, test: ({ call }) => onNamed(fold, call.query, name, test) }
   })
 
-// ---- lower case, for what has no case: host names, e-mail addresses, media types, header names
+// RFC 9110 §5.3: `X-Mode: safe, danger` is the same as two lines, so every part is a value like the whole.
+const header = (tests: Tests, fold: Fold): Key[] =>
+  Object.entries(tests ?? {}).map(([name, valueTest]) => {
+    const test = compileTest(valueTest, 'text')
+    const lower = name.toLowerCase()
+    return {
+      key: `header ${lower}`,
+      test: ({ headers }) => onValues(fold, valuesOf(headers, lower).flatMap(wholeAndParts), test),
+    }
+  })
+
+const wholeAndParts = (value: string): string[] =>
+  value.includes(',') ? [value, ...value.split(',').map(part => part.trim())] : [value]
+
+// ---- lower case, for what has no case: host names, e-mail addresses, media types
 
 const lowerCase = (test: ValueTest | undefined): ValueTest | undefined => {
   if (typeof test === 'string') return test.toLowerCase()
   if (test === undefined || test === null || typeof test !== 'object') return test
   if (isList(test)) return test.map(item => lowerCase(item) as ValueTest)
-  const { is, not, contains } = test
+  const { is, not, contains, matches } = test
   return {
     ...test,
+    ...(matches === undefined ? {} : { matches: caseless(matches) }),
     ...(is === undefined ? {} : { is: lowerCase(is) as NonNullable<typeof is> }),
     ...(not === undefined ? {} : { not: lowerCase(not) as ValueTest }),
     ...(contains === undefined ? {} : { contains: lowerCase(contains) as typeof contains }),
   }
 }
-
-const lowerNames = (tests: Tests): Tests =>
-  tests && Object.fromEntries(Object.entries(tests).map(([name, test]) => [name.toLowerCase(), test]))
 
 // ---- path and time
 
@@ -171,9 +191,7 @@ const caller = (tests: CallerTests | undefined, fold: Fold, issuers: ReadonlySet
     group && { key: 'caller.group', test: ({ caller }) => group(caller) },
     one('caller.email', compiled(lowerCase(tests.email), 'text'), ({ caller }) => caller.email?.toLowerCase()),
     ...Object.entries(tests.claim ?? {}).map(([name, test]) =>
-      one(`caller.claim ${name}`, compileTest(test), ({ caller }) =>
-        Object.hasOwn(caller.claims, name) ? caller.claims[name] : undefined,
-      ),
+      one(`caller.claim ${name}`, compileTest(test), ({ caller }) => claimAt(caller.claims, name)),
     ),
   ]
 }
@@ -320,7 +338,7 @@ const form = (tests: Tests, fold: Fold): Key[] =>
           body,
           'form',
           () => test(undefined),
-          ({ pairs }) => onValues(fold, valuesOf(pairs, name), test),
+          ({ pairs }) => onNamed(fold, pairs, name, test),
         ),
     }
   })
@@ -359,7 +377,5 @@ const at = (value: Json | undefined, segments: readonly string[], depth: number,
   if (Object.hasOwn(value, segment)) {
     return at((value as { [name: string]: Json })[segment], segments, depth + 1, test, fold)
   }
-  // Many decoders take `Amount` for `amount`: a name that is there in another case only is neither there nor absent.
-  const folded = foldName(segment)
-  return Object.keys(value).some(name => foldName(name) === folded) ? 'unknown' : test(undefined)
+  return inAnotherCase(value, segment) ? 'unknown' : test(undefined)
 }

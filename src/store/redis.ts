@@ -351,7 +351,14 @@ const holdOf = ([id = '', ...flat]: readonly string[], now: number): StoredHold 
   const fields = new Map(pairs(flat))
   const facts = [...fields]
     .filter(([name]) => name.startsWith('fact.'))
-    .map(([name, json]) => [name.slice(5), JSON.parse(json)])
+    .flatMap(([name, json]) => {
+      // A fact that was changed under our hands reads as absent; what matters is signed.
+      try {
+        return [[name.slice(5), JSON.parse(json)]]
+      } catch {
+        return []
+      }
+    })
   const dueAt = fields.get('dueAt')
   return {
     id,

@@ -1,3 +1,4 @@
+import { assertions } from '../../src/assertion.ts'
 // The console in this process, with a real store, the real desk, a clock that a test can move, and holds that a test opens by itself.
 import { openHold } from '../../src/attend.ts'
 import { browser } from '../../src/commands/demo/browser.ts'
@@ -50,7 +51,10 @@ const upstream: Upstream = {
   at: { prefix: '/billing' },
   credential: undefined,
   tokenHeader: undefined,
-  timeouts: { connectMs: 1_000, headersMs: 1_000, idleMs: 1_000 },
+  timeouts: { connectMs: 1_000, headersMs: 1_000, idleMs: 1_000, tunnelMs: 1_000 },
+  tls: undefined,
+  http2: false,
+  assertion: 'held',
   volatileHeaders: [],
   limits: { inspect: 1_048_576, held: 1_048_576 },
   encodedSlash: 'refuse',
@@ -106,10 +110,16 @@ const settingsOf = (url: string, login: readonly Login[], issuer: string): Setti
       answer: 1e6,
       holdsPerCaller: 100,
       holds: 1000,
+      callsPerSecond: 0,
+      connections: 100,
+      connectionsPerAddress: 100,
     },
+    tls: undefined,
+    assertionKey: undefined,
   },
   console: {
     listen: { host: '127.0.0.1', port: 0 },
+    tls: undefined,
     url,
     audience: consoleAudience,
     login,
@@ -253,7 +263,8 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
     watch,
     record,
     freezes,
-    identify: identifier({ clock }),
+    assertions: assertions({ shelf: store.shelf, keys, clock }),
+    identify: identifier({ clock, shelf: store.shelf }),
     meter: newMeter(),
     log,
     clock,
@@ -312,7 +323,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
       }
       const action = { name: 'http:POST', resource: '/v1/refunds', access: 'write', fields: {} } as const
       const headers = [['content-type', 'application/json'] as const, ...(opening.headers ?? [])]
-      return openHold(parts, {
+      const { id } = await openHold(parts, {
         settings,
         call: {
           ...{
@@ -333,6 +344,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
           ...{ scheme: 'http', httpVersion: '1.1', contentLength: body.length },
         },
         caller,
+        again: async () => caller,
         behind: peopleBehind(caller, settings),
         upstream,
         upstreamTarget: target,
@@ -347,6 +359,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
         async: false,
         trace: undefined,
       })
+      return id
     },
     async read(id) {
       const hold = await readHold(store, keys, id)

@@ -1,0 +1,217 @@
+// Entries of calls: grouped, spooled while the store is away, never lost and not twice, and no call without one.
+import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { makeLog } from '../src/log.ts'
+import { type Recorder, recorder } from '../src/record.ts'
+import { openSpool } from '../src/spool.ts'
+
+type Line = {
+  kind: string
+  call?: string
+  status?: number
+  code?: string
+  count?: number
+  number?: number
+  boot?: string
+}
+
+let dir: string
+const open: Recorder[] = []
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'holdpoint-record-'))
+})
+afterEach(async () => {
+  await Promise.all(open.splice(0).map(one => one.close()))
+  await rm(dir, { recursive: true, force: true })
+})
+
+/** A log that can be away (rejects) or hang until it is let go. */
+const logOf = () => {
+  const lines: Line[] = []
+  let away = false
+  let gate: Promise<void> | undefined
+  let letGo = (): void => undefined
+  return {
+    lines,
+    calls: () => lines.map(line => line.call),
+    away(yes: boolean) {
+      away = yes
+    },
+    hang() {
+      gate = new Promise(resolve => {
+        letGo = resolve
+      })
+    },
+    letGo() {
+      gate = undefined
+      letGo()
+    },
+    log: {
+      async append(entries: readonly string[]) {
+        if (gate !== undefined) await gate
+        if (away) throw new Error('away')
+        lines.push(...entries.map(entry => JSON.parse(entry) as Line))
+      },
+      read: async () => [],
+      newest: async () => [],
+    },
+  }
+}
+
+const start = (store: ReturnType<typeof logOf>, options: { spool?: boolean; strict?: boolean } = {}): Recorder => {
+  const one = recorder({
+    log: store.log,
+    spool: options.spool === false ? undefined : dir,
+    strict: () => options.strict ?? false,
+    clock: Date.now,
+    report: makeLog('silent'),
+  })
+  open.push(one)
+  return one
+}
+
+const allow = (record: Recorder, call: string) => record.allowed({ kind: 'call.allowed', call })
+
+describe('while the store is there', () => {
+  it('writes entries in order, with the status that came before they left', async () => {
+    const store = logOf()
+    const record = start(store)
+    const first = await allow(record, 'a')
+    await allow(record, 'b')
+    first.answered(200)
+    await record.flush()
+    expect(store.lines.map(({ call, status, number }) => [call, status, number])).toEqual([
+      ['a', 200, 1],
+      ['b', undefined, 2],
+    ])
+    first.answered(204)
+    await record.flush()
+    expect(store.lines.at(-1)).toMatchObject({ kind: 'call.answered', call: 'a', status: 204 })
+  })
+
+  it('counts what has no caller', async () => {
+    const store = logOf()
+    const record = start(store)
+    for (let n = 0; n < 3; n++) record.count('127.0.0.1', 'malformed')
+    await record.close()
+    expect(store.lines).toEqual([expect.objectContaining({ kind: 'calls.refused', code: 'malformed', count: 3 })])
+  })
+})
+
+describe('while the store is away', () => {
+  it('spools, and drains in order when it is back', async () => {
+    const store = logOf()
+    const record = start(store)
+    store.away(true)
+    for (const call of ['a', 'b', 'c']) {
+      await allow(record, call)
+      await record.flush()
+    }
+    expect(store.lines).toEqual([])
+    expect(record.trouble()).toBeDefined()
+    store.away(false)
+    await allow(record, 'd')
+    await record.flush()
+    expect(store.calls()).toEqual(['a', 'b', 'c', 'd'])
+    expect(record.trouble()).toBeUndefined()
+  })
+
+  it('keeps the spool over a restart', async () => {
+    const store = logOf()
+    const record = start(store)
+    store.away(true)
+    await allow(record, 'a')
+    await record.close()
+    store.away(false)
+    const again = start(store)
+    await again.flush()
+    expect(store.calls()).toEqual(['a'])
+  })
+
+  it('lets nothing through without a spool', async () => {
+    const store = logOf()
+    const record = start(store, { spool: false })
+    store.away(true)
+    await allow(record, 'a')
+    await record.flush()
+    await expect(allow(record, 'b')).rejects.toMatchObject({ code: 'audit_unavailable' })
+    store.away(false)
+    await record.flush()
+    await allow(record, 'c')
+    await record.flush()
+    expect(store.calls()).toEqual(['a', 'c'])
+  })
+
+  it('takes a store that does not answer for one that is away, and writes nothing twice when it answers after all', async () => {
+    const store = logOf()
+    const record = start(store)
+    store.hang()
+    await allow(record, 'a')
+    await record.flush()
+    expect(record.trouble()).toBe('the store does not answer')
+    expect(await readFile(join(dir, 'entries.jsonl'), 'utf8')).toContain('"call":"a"')
+    await allow(record, 'b')
+    await record.flush()
+    store.letGo()
+    await expect.poll(() => store.calls()).toEqual(['a'])
+    await record.flush()
+    await expect.poll(() => store.calls()).toEqual(['a', 'b'])
+  })
+
+  it('waits for each entry if it has to be strict', async () => {
+    const store = logOf()
+    const record = start(store, { spool: false, strict: true })
+    await allow(record, 'a')
+    expect(store.calls()).toEqual(['a'])
+    store.away(true)
+    await expect(allow(record, 'b')).rejects.toMatchObject({ code: 'audit_unavailable' })
+    store.away(false)
+    await record.flush()
+    expect(store.lines.at(-1)).toMatchObject({ call: 'b', kind: 'call.refused', code: 'audit_unavailable' })
+  })
+})
+
+describe('the spool', () => {
+  const texts = (from: number, count: number): string[] =>
+    Array.from({ length: count }, (_, n) => JSON.stringify({ n: from + n }))
+
+  it('goes on where a drain that failed had come', async () => {
+    const path = join(dir, 'spool')
+    const spool = openSpool(path)
+    await spool.add(texts(0, 2_500))
+    const seen: string[] = []
+    const twice = async (group: readonly string[]): Promise<void> => {
+      if (seen.length > 0) throw new Error('away')
+      seen.push(...group)
+    }
+    await expect(spool.drain(twice)).rejects.toThrow('away')
+    // As after a crash: another process takes it up.
+    await openSpool(path).drain(async group => void seen.push(...group))
+    expect(seen).toEqual(texts(0, 2_500))
+  })
+
+  it('cuts off a torn line, and leaves out what does not read', async () => {
+    const path = join(dir, 'spool')
+    await writeFile(path, '{"n":1}\nnot json\n{"n":2}\n{"n":3,"torn')
+    const spool = openSpool(path)
+    await spool.add(['{"n":4}'])
+    const seen: string[] = []
+    await spool.drain(async group => void seen.push(...group))
+    expect(seen).toEqual(['{"n":1}', '{"n":2}', '{"n":4}'])
+    expect(spool.torn()).toBe(2)
+    expect(spool.waits()).toBe(false)
+  })
+
+  it('is bounded', async () => {
+    const spool = openSpool(join(dir, 'spool'), 20)
+    expect(await spool.add(['{"n":1}'])).toBe(true)
+    expect(await spool.add(['{"n":"a long one, too long"}'])).toBe(false)
+    await appendFile(join(dir, 'other'), '')
+    const seen: string[] = []
+    await spool.drain(async group => void seen.push(...group))
+    expect(seen).toEqual(['{"n":1}'])
+  })
+})
