@@ -14,6 +14,8 @@ import { startChrome } from '../test/support/chrome.ts'
 const target = join(import.meta.dirname, '../docs/screenshots')
 const widths = [1280, 360]
 const schemes = ['light', 'dark'] as const
+// A list goes on for as long as it likes; a picture of it does not.
+const mostPixels = 1_700
 
 type Shot = { readonly name: string; readonly person: (typeof people)[keyof typeof people]; readonly path: string }
 
@@ -84,7 +86,9 @@ const take = async (chrome: Browser, house: House, shots: readonly Shot[]): Prom
         await page.setViewportSize({ width, height: 720 })
         for (const { name, path } of shots.filter(shot => shot.person === person)) {
           await page.goto(`${house.console}${path}`)
-          await page.screenshot({ path: join(target, `${name}-${width}-${colorScheme}.png`), fullPage: true })
+          const height = Math.min(mostPixels, Number(await page.evaluate('document.documentElement.scrollHeight')))
+          const file = join(target, `${name}-${width}-${colorScheme}.png`)
+          await page.screenshot({ path: file, fullPage: true, clip: { x: 0, y: 0, width, height } })
         }
       }
       await context.close()
@@ -94,7 +98,9 @@ const take = async (chrome: Browser, house: House, shots: readonly Shot[]): Prom
 
 const dir = await mkdtemp(join(tmpdir(), 'holdpoint-screenshots-'))
 const [gate = 0, console = 0, admin = 0, idp = 0, billing = 0] = await freePorts(5)
-const house = await openHouse(dir, { gate, console, admin, idp, billing })
+// From inside, so that the rules page shows where the demo keeps its rules and not where this machine keeps what is temporary.
+process.chdir(dir)
+const house = await openHouse('data', { gate, console, admin, idp, billing })
 try {
   const chrome = await startChrome()
   try {

@@ -14,8 +14,8 @@ import { aboutHold, whoReviews } from './record.ts'
 import { countedVotes, rulesNow, shortest } from './release.ts'
 import type { Rule, Settings } from './settings.ts'
 import { reading } from './show.ts'
+import { steppedUp, stepUpError } from './step-up.ts'
 import { stopping } from './stop.ts'
-import { stepUpError, steppedUp } from './step-up.ts'
 import type { Move } from './store/store.ts'
 
 export const decide = (parts: Parts): Desk => {

@@ -2,7 +2,7 @@
 // Everything that ends a call badly is thrown and becomes an answer in one place (`refuse`); what is not known forwards nothing.
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { answerError, write } from './answer.ts'
+import { answerError } from './answer.ts'
 import { parseBody, readWhole } from './body.ts'
 import type { Credential } from './credentials/credential.ts'
 import { credential } from './credentials/make.ts'
@@ -96,8 +96,8 @@ export const gate = (parts: Parts): Gate => {
 
   const follow = async (way: Way): Promise<void> => {
     const { received, routed, readings } = admit(way)
-    // RFC 9110 §9.3.7: about the server itself; it says nothing and asks nobody.
-    if (received.target === '*') return write(way.response, 204, [], '')
+    if (received.target === '*')
+      throw new HoldpointError('malformed', 'target: "*" asks about the server itself; name a path.')
     if (isPublic(received.path)) return publicEndpoint(parts, way.settings, received, way.response)
     const { caller, own, again } = await parts.identify(received, routed?.upstream, way.settings)
     way.caller = caller
@@ -125,6 +125,7 @@ export const gate = (parts: Parts): Gate => {
   }
 
   const refuseHaste = ({ issuer, subject, client }: Caller, { gate: { limits } }: Settings): void => {
+    if (limits.callsPerSecond === 0) return
     const earlyMs = rate.early(JSON.stringify([issuer, subject, client]), limits.callsPerSecond)
     if (earlyMs === 0) return
     throw new HoldpointError('too_many_calls', `At most ${limits.callsPerSecond} calls per second are let through.`, {

@@ -1,7 +1,7 @@
 // Call -> Caller: exactly one token, of one configured issuer, verified with that issuer's keys only or asked about only there.
 // A token that was verified once is remembered by its hash; its times, and what proves that it is in its owner's hands, are checked
 // again at every use. A token that is bound to a key is never taken without the proof.
-import { createHash } from 'node:crypto'
+import { hash as digest } from 'node:crypto'
 import { callerOf } from './claims.ts'
 import { checkProof, type FirstSeen, proofAlgorithms } from './dpop.ts'
 import { HoldpointError } from './errors.ts'
@@ -80,7 +80,7 @@ export const identifier = (options: {
   const verify = async (token: string, settings: Settings, fresh: boolean, refuse: Refuse): Promise<Verified> => {
     const known = remembered.get(settings) ?? new Map<string, Remembered>()
     remembered.set(settings, known)
-    const hash = createHash('sha256').update(token).digest('base64')
+    const hash = digest('sha256', token, 'base64')
     const now = clock()
     const found = known.get(hash)
     if (found !== undefined && now < found.untilAt && now >= found.notBefore && isLive(found.caller, now)) return found

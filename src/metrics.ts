@@ -11,7 +11,7 @@ const rulesMax = 200
 /** Live holds that are read for one scrape; with more the gauge stays at this. */
 const liveMax = 1_000
 /** Scrapes within this time share one reading of the store. */
-const liveKeptMs = 5_000
+const liveKeptMs = 1_000
 
 export type Meter = {
   /** A call is allowed: how long the gate had it before it goes on to its upstream. */

@@ -208,9 +208,7 @@ export const brokenGlass = (hold: Hold, rules: readonly Rule[], settings: Settin
   const behind = { labels, known, keys: [...keys, ...peopleBehind(hold.head.caller, settings).keys] }
   return given(hold, settings, 'break_glass').find(
     ({ reviewer, keys, comment }) =>
-      comment !== undefined &&
-      !samePerson(keys, behind.keys) &&
-      glassStanding(reviewer, behind, rules, settings).may,
+      comment !== undefined && !samePerson(keys, behind.keys) && glassStanding(reviewer, behind, rules, settings).may,
   )
 }
 

@@ -52,16 +52,21 @@ export const readToken = (token: string, refuse: Refuse): { readonly header: Cla
   refuseHuge(token, refuse)
   const parts = token.split('.')
   if (parts.length !== 3) throw refuse('The token is not a signed JWT (three parts).')
-  const header = part(parts[0] ?? '')
-  const claims = part(parts[1] ?? '')
-  if (header === undefined || claims === undefined) throw refuse('The token cannot be read.')
+  const [header, claims] = [objectIn(parts[0]), objectIn(parts[1])]
+  if (header === undefined || claims === undefined || bytesIn(parts[2]) === undefined)
+    throw refuse('The token cannot be read.')
   return { header, claims }
 }
 
-// Strict base64url as well: what stands behind the last full byte would be a second spelling of the same token.
-const part = (text: string): Claims | undefined => {
+// Strictly base64url: padding, other letters or stray bits behind the last byte would be a second spelling of the same token.
+const bytesIn = (text = ''): Buffer | undefined => {
   const bytes = Buffer.from(text, 'base64url')
-  if (text === '' || bytes.toString('base64url') !== text) return undefined
+  return text !== '' && bytes.toString('base64url') === text ? bytes : undefined
+}
+
+const objectIn = (text: string | undefined): Claims | undefined => {
+  const bytes = bytesIn(text)
+  if (bytes === undefined) return undefined
   const parsed = parseStrict(bytes)
   if ('unknown' in parsed || parsed.value === null || typeof parsed.value !== 'object' || Array.isArray(parsed.value))
     return undefined

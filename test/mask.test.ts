@@ -534,6 +534,24 @@ describe('the view', () => {
     )
   })
 
+  it.each([
+    ['records', plain, '{"a":"1","b":"2"}\n{"b":"3"}', ['json./a'], '{"a":§1,"b":"2"}\n{"b":"3"}\n'],
+    ['a batch', json, '[{"a":"1","b":"2"}]', ['json./a'], '[\n  {\n    "a": §1,\n    "b": "2"\n  }\n]'],
+    ['a form', form, 'a[]=1&b=2', ['json./a', 'form.a'], 'a[] = §1\nb = 2\n'],
+    ['JSON', json, '{"a":"1","b":"2"}', ['json./a', 'form.b'], '{\n  "a": §1,\n  "b": "2"\n}'],
+    ['a text without a mask for bodies', plain, 'a=1', ['query.a', 'header.a'], 'a=1'],
+  ] as const)('masks what a rule names and no more: %s', (_, header, body, mask, expected) => {
+    const view = viewOf({ headers: [header], body, rules: [{ mask }] })
+    expect(bodyText(view)).toBe(expected.replace('§1', `‹masked 1, #${fingerprint('1')}›`))
+    expect(view.unseen).toEqual([])
+  })
+
+  it('says why a body is not shown that a mask does not fit', () => {
+    const view = viewOf({ headers: [plain], body: 'a=1', rules: [{ mask: ['form.a'] }] })
+    expect(view.body).toMatchObject({ kind: 'opaque', why: 'a rule masks fields that cannot be found in it' })
+    expect(viewOf({ rules: [{ mask: ['form.a'] }] }).body).toEqual({ kind: 'none' })
+  })
+
   it.each(['body./a', 'json.a', 'json', 'query.', ''])('refuses the mask %j rather than show what it was for', path => {
     expect(() => viewOf({ rules: [{ mask: [path] }] })).toThrow(/rules\.yaml:1: mask of rule "r"/)
   })

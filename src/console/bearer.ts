@@ -5,7 +5,7 @@ import { type IssuerKeys, issuerKeys } from '../issuer-keys.ts'
 import type { Reviewer } from '../nouns.ts'
 import type { Login, Settings } from '../settings.ts'
 import { asymmetric, readToken, skewS, verifyToken } from '../token.ts'
-import { type Claims, claimText, personOf, reviewerOf } from './person.ts'
+import { type Claims, claimText, personOf, proofOf, reviewerOf } from './person.ts'
 
 /** Who the value of an Authorization header is, and until when. @throws unauthenticated */
 export type Bearer = (authorization: string) => Promise<{ readonly reviewer: Reviewer; readonly expiresAt: number }>

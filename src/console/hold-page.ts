@@ -114,7 +114,7 @@ const verdicts = ({ verdicts }: HoldView): Html | '' =>
 <ul class="verdicts">${verdicts.map(
         one => html`
   <li class="${one.verdict === 'approve' ? 'good' : 'bad'}">
-    <strong><bdi>${visible(one.reviewer)}</bdi></strong> ${verdictWords[one.verdict]} · ${at(one.at)}
+    <strong><bdi>${visible(one.reviewer)}</bdi></strong> ${verdictWords[one.verdict]} <span class="when">${at(one.at)}</span>
     ${one.comment === undefined ? '' : html`<blockquote><bdi>${visible(one.comment, 'block')}</bdi></blockquote>`}
   </li>`,
       )}</ul>`
@@ -196,9 +196,9 @@ const outcome = (hold: HoldView): Html | '' => {
   if (hold.status === 'pending') return ''
   const { delivery } = hold
   return html`
-<p class="outcome">${stateWords[hold.status]}${hold.closed_at === undefined ? '' : html` · ${at(hold.closed_at)}`}</p>
+<p class="outcome">${stateWords[hold.status]}${hold.closed_at === undefined ? '' : html` <span class="when">${at(hold.closed_at)}</span>`}</p>
 ${hold.why === undefined ? '' : html`<p>${visible(hold.why)}</p>`}
-${delivery?.status === undefined ? '' : html`<p>The upstream answered <strong>${delivery.status}</strong> · ${at(delivery.at)}</p>`}`
+${delivery?.status === undefined ? '' : html`<p>The upstream answered <strong>${delivery.status}</strong> <span class="when">${at(delivery.at)}</span></p>`}`
 }
 
 const standing = (hold: HoldView, reader: Reader, now: number, kept: string): Html => html`

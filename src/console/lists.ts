@@ -5,7 +5,8 @@ import type { AuditEntry, RuleView } from './desk.ts'
 import { at, type Html, stateChip, whoCalls } from './frame.ts'
 import { visible } from './text.ts'
 
-const cell = (name: string, value: Html | string | number): Html => html`<td data-name="${name}">${value}</td>`
+const cell = (name: string, value: Html | string | number): Html =>
+  html`<td data-name="${name}">${value === '' ? '' : html`<div>${value}</div>`}</td>`
 
 const isolated = (text: string): Html | string => (text === '' ? '' : html`<bdi>${visible(text)}</bdi>`)
 
@@ -118,7 +119,7 @@ ${
   ${cell('#', index + 1)}
   ${cell('Rule', html`<strong>${visible(rule.name)}</strong>`)}
   ${cell('Then', html`<span class="chip ${tone(rule.then)}">${visible(rule.then)}</span>`)}
-  ${cell('What it says', visible(rule.line))}
+  ${cell('What it says', rule.line === rule.then ? '' : visible(rule.line))}
   ${cell('Where', html`<code>${visible(rule.where)}</code>`)}
   ${cell('Hash', html`<code title="${visible(rule.hash)}">${visible(rule.hash.slice(0, 12))}</code>`)}
 </tr>`,

@@ -12,8 +12,8 @@ import {
   enableNonRepudiationChecks,
   None,
 } from 'openid-client'
-import { HoldpointError } from '../errors.ts'
 import { safeUrl } from '../ask.ts'
+import { HoldpointError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Login } from '../settings.ts'
 

@@ -107,7 +107,8 @@ const rowsFrom = (text: string, start: number, columns: readonly boolean[], out:
       else if (character === '(') depth += 1
       else if (character === ')' && depth > 0) depth -= 1
       else if (depth === 0 && (character === ',' || character === ')')) {
-        if (columns[column] && !nothing.test(text.slice(value, at).trim())) out.push({ start: value, end: at })
+        const cell = text.slice(value, at)
+        if (columns[column] && !nothing.test(cell.trim())) out.push({ start: at - cell.trimStart().length, end: at })
         column += 1
         value = at + 1
         if (character === ')') break

@@ -1,6 +1,7 @@
 // WebSockets through the whole way: judged, held and released like any call, carried only after a proven 101, cut by whoever may.
-import { afterAll, beforeAll, expect, test } from 'vitest'
+
 import { WebSocket } from 'undici'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { people } from '../support/people.ts'
 import { type Desk, type Stage, stageConfig, startStage, upstreamKey, waiting } from '../support/stage.ts'
@@ -27,7 +28,12 @@ const answer = (head: string): string => {
   if (path === '/open/h2c')
     return 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
   if (path === '/open/eager') return `${agree(head)}early bird`
-  return agree(head, ['Sec-WebSocket-Protocol: chat', 'Set-Cookie: a=1', 'Keep-Alive: timeout=5', 'Holdpoint-Hold: forged'])
+  return agree(head, [
+    'Sec-WebSocket-Protocol: chat',
+    'Set-Cookie: a=1',
+    'Keep-Alive: timeout=5',
+    'Holdpoint-Hold: forged',
+  ])
 }
 
 let upstream: SocketUpstream
@@ -218,7 +224,10 @@ test.each([
 test('SPDY is for Kubernetes, which this upstream is not', async () => {
   const lines = ['Connection: Upgrade', 'Upgrade: SPDY/3.1', `Authorization: Bearer ${stage.token}`]
   const before = upstream.heads.length
-  const caller = await dial(stage.holdpoint.gate, ['POST /live/open/a HTTP/1.1', 'Host: g', ...lines, '', ''].join('\r\n'))
+  const caller = await dial(
+    stage.holdpoint.gate,
+    ['POST /live/open/a HTTP/1.1', 'Host: g', ...lines, '', ''].join('\r\n'),
+  )
   await caller.closed
   expect(caller.text()).toMatch(/^HTTP\/1\.1 400 [\s\S]*kubernetes/)
   expect(upstream.heads).toHaveLength(before)
@@ -383,6 +392,8 @@ test('stopping closes what is still open; every tunnel is in the log with its by
   const large = 16 * 1024 * 1024
   expect(ends.filter(entry => entry.bytesUp === large && entry.bytesDown === large)).toHaveLength(1)
   // Every tunnel that the upstream agreed to was opened by a call that has its entry.
-  const opened = entries.filter(entry => entry.kind === 'tunnel.opened' || (entry.kind === 'call.allowed' && entry.status === 101))
+  const opened = entries.filter(
+    entry => entry.kind === 'tunnel.opened' || (entry.kind === 'call.allowed' && entry.status === 101),
+  )
   expect(ends.length).toBeGreaterThan(opened.length - 1)
 })
