@@ -202,12 +202,23 @@ describe('a bearer token that says', () => {
   test.each<[string, object | undefined]>([
     ['says nothing', undefined],
     ['names no client', { clients: [], amr: ['mfa'], maxAgeMs: undefined }],
-    ['names clients alone', { clients: [reviewerClient.id], amr: [], maxAgeMs: undefined }],
   ])('everything right decides nothing where `interactive` %s', async (_, interactive) => {
     const before = lying.settings
     const login = [{ ...loginOf(issuer.issuer), interactive: interactive as never }]
     lying.settings = { ...before, console: { ...before.console, login } }
     expect(await approve(await issuer.sign(claims()))).toEqual([403, 'not_approver', 'pending'])
+    lying.settings = before
+  })
+
+  test('where `interactive` names clients alone, the token has to say that a person signed in', async () => {
+    const before = lying.settings
+    const interactive = { clients: [reviewerClient.id], amr: [], maxAgeMs: undefined }
+    const login = [{ ...loginOf(issuer.issuer), interactive }]
+    lying.settings = { ...before, console: { ...before.console, login } }
+    const bare = { ...claims(), amr: undefined, auth_time: undefined }
+    expect(await approve(await issuer.sign(bare))).toEqual([403, 'not_approver', 'pending'])
+    expect((await approve(await issuer.sign({ ...bare, amr: ['pwd'] })))[0]).toBe(200)
+    expect((await approve(await issuer.sign({ ...bare, auth_time: now() })))[0]).toBe(200)
     lying.settings = before
   })
 

@@ -87,10 +87,6 @@ const login = strict({
     amr: list(text()).prefault([]),
     maxAge: duration.optional(),
   })
-    .refine(
-      ({ amr, maxAge }) => amr.length > 0 || maxAge !== undefined,
-      'must have amr or maxAge beside clients, such as "amr: [mfa]" or "maxAge: 15m": a client gets tokens for itself too, without a person',
-    )
     .optional()
     .describe('Whose bearer tokens may decide at the API; without it they may only read.'),
 })

@@ -73,20 +73,21 @@ const loginOf = (candidates: readonly Login[], claims: Claims): Login | undefine
 
 /**
  * Was this token made by a person's own sign-in? `interactive` of the login says how that is known: the token's client is listed,
- * `amr` has every listed method, and `auth_time` is not older than `maxAge` (absent is too old). Without `interactive`, or with clients alone
- * (a client gets tokens for itself too), nobody may decide. What identity providers are known to make for an application itself is a
+ * `amr` has every listed method, and `auth_time` is not older than `maxAge` (absent is too old). With clients alone the token has to say
+ * itself that a person signed in (`amr` or `auth_time`), since a client gets tokens for itself too. Without `interactive` nobody may
+ * decide. What identity providers are known to make for an application itself is a
  * machine's token, whatever else it says.
  */
 export const isInteractive = (login: Login, claims: Claims, now: number): boolean => {
   const wanted = login.interactive
-  if (wanted === undefined || (wanted.amr.length === 0 && wanted.maxAgeMs === undefined)) return false
+  if (wanted === undefined) return false
   const client = claimText(claims, login.claims.client)
   if (client === undefined || !wanted.clients.includes(client) || client === claims.sub) return false
   if (isApplication(claims)) return false
   const amr: readonly unknown[] = Array.isArray(claims.amr) ? claims.amr : []
   if (!wanted.amr.every(method => amr.includes(method))) return false
-  if (wanted.maxAgeMs === undefined) return true
   const at = claims.auth_time
+  if (wanted.maxAgeMs === undefined) return amr.length > 0 || typeof at === 'number'
   return typeof at === 'number' && at * 1000 <= now + skewS * 1000 && now - at * 1000 <= wanted.maxAgeMs
 }
 

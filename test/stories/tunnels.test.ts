@@ -76,7 +76,7 @@ test('an allowed one: the handshake is made fresh, and bytes go both ways unchan
     'Proxy-Connection: x',
     'X-Forwarded-User: root',
   ])
-  const [other, text] = await Promise.all([upstream.next(), caller.until(hasHead)])
+  const [other, text] = await Promise.all([upstream.next('/open/a?x=1'), caller.until(hasHead)])
   const head = upstream.heads.at(-1) ?? ''
   expect(head.split('\r\n')[0]).toBe('GET /open/a?x=1 HTTP/1.1')
   for (const line of [
@@ -124,7 +124,7 @@ test('an allowed one: the handshake is made fresh, and bytes go both ways unchan
 
 test('16 MiB each way at once, past a reader that stops for a while', async () => {
   const caller = await open('/live/open/large')
-  const other = await upstream.next()
+  const other = await upstream.next('/open/large')
   const start = (await caller.until(hasHead)).length
   const size = 16 * 1024 * 1024
   const block = Buffer.alloc(size, 'x')
@@ -155,7 +155,7 @@ test("undici's WebSocket talks through it to a real server", async () => {
     caller.addEventListener('open', resolve)
     caller.addEventListener('error', reject)
   })
-  const other = await upstream.next()
+  const other = await upstream.next('/open/frames')
   await opened
   expect(caller.protocol).toBe('chat')
   const said = new Promise(resolve => caller.addEventListener('message', event => resolve(event.data)))
@@ -177,7 +177,7 @@ test.each([
   ['a 101 to another protocol', '/live/open/h2c', 502, 'upstream_unreachable'],
 ])('%s, and the connection ends', async (_, path, status, body) => {
   const caller = await open(path)
-  const other = await upstream.next()
+  const other = await upstream.next(path.replace(/^\/\w+/, ''))
   await Promise.all([caller.closed, other.closed])
   expect(caller.text()).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
   expect(headOf(caller.text())).toMatch(/\r\nconnection: close\r\n/i)
@@ -213,7 +213,7 @@ test.each([
 ])('an upgrade to %s is a plain request', async (_, lines) => {
   const raw = ['GET /live/plain HTTP/1.1', 'Host: g', `Authorization: Bearer ${stage.token}`, ...lines, '', '']
   const caller = await dial(stage.holdpoint.gate, raw.join('\r\n'))
-  const other = await upstream.next()
+  const other = await upstream.next('/plain')
   expect(upstream.heads.at(-1)).not.toMatch(/upgrade|http2-settings|h2c|foo/i)
   // This upstream answers everything with a 101, which is no answer to a plain request.
   expect(await caller.until(all => all.includes('}'))).toMatch(/^HTTP\/1\.1 502 /)
@@ -254,7 +254,7 @@ test('bytes before the answer, and a handshake behind an unanswered request, ope
   await piped.closed
   expect(piped.text().match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 403', 'HTTP/1.1 400'])
   expect(upstream.heads).toHaveLength(before)
-  for (const { id } of await ana.pending()) await ana.deny(id)
+  for (const { id } of await ana.pending()) await ana.approve(id)
 })
 
 test.each([
@@ -262,19 +262,19 @@ test.each([
   ['long', '/short/a', 'time'],
 ])('a tunnel that is %s for too long is closed on both sides', async (_, path) => {
   const caller = await open(path)
-  const other = await upstream.next()
+  const other = await upstream.next(path.replace(/^\/\w+/, ''))
   await caller.until(hasHead)
   await Promise.all([caller.closed, other.closed])
 })
 
 test('who vanishes takes the other side along', async () => {
   const caller = await open('/live/open/a')
-  const other = await upstream.next()
+  const other = await upstream.next('/open/a')
   await caller.until(hasHead)
   other.socket.resetAndDestroy()
   await caller.closed
   const again = await open('/live/open/a')
-  const third = await upstream.next()
+  const third = await upstream.next('/open/a')
   await again.until(hasHead)
   again.socket.resetAndDestroy()
   await third.closed
@@ -289,7 +289,7 @@ test('a held one waits, opens after the approval, and its hold is delivered when
   expect(seen.hidden.unseen).toEqual([])
   expect(caller.text()).toBe('')
   await ana.approve(row.id)
-  const other = await upstream.next()
+  const other = await upstream.next('/shell/1')
   const text = await caller.until(hasHead)
   expect(text).toMatch(/^HTTP\/1\.1 101 /)
   expect(text.match(/^holdpoint-hold: .*$/gim)).toEqual([`Holdpoint-Hold: ${row.id}`])
@@ -319,7 +319,7 @@ test('the call that collects has a key of its own', async () => {
   await ana.approve(row.id)
   const key = 'AQIDBAUGBwgJCgsMDQ4PEA=='
   const second = await open('/live/shell/2', [`Sec-WebSocket-Key: ${key}`])
-  const other = await upstream.next()
+  const other = await upstream.next('/shell/2')
   expect(upstream.heads.at(-1)).toMatch(/^sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==$/im)
   expect(await second.until(hasHead)).toContain(`Sec-WebSocket-Accept: ${acceptOf(key)}\r\n`)
   second.socket.destroy()
@@ -335,14 +335,14 @@ test('an approval of a plain call opens no tunnel, and the other way round', asy
   const id = (text: string) => /holdpoint-hold: (\S+)/i.exec(text)?.[1]
   expect(id(plain.text())).toBeDefined()
   expect(id(tunnel.text())).not.toBe(id(plain.text()))
-  for (const { id } of await ana.pending()) await ana.deny(id)
+  for (const { id } of await ana.pending()) await ana.approve(id)
 })
 
 test('revoking the approval of an open tunnel closes it', async () => {
   const caller = await open('/live/shell/4')
   const row = await waiting(ana)
   await ana.approve(row.id)
-  const other = await upstream.next()
+  const other = await upstream.next('/shell/4')
   await caller.until(hasHead)
   caller.socket.write('abc')
   await other.until(all => all.endsWith('abc'))
@@ -358,7 +358,7 @@ test('a caller that hangs up while it is held opens nothing later', async () => 
   caller.socket.destroy()
   await ana.approve(row.id)
   const again = await open('/live/shell/5')
-  const other = await upstream.next()
+  const other = await upstream.next('/shell/5')
   await again.until(hasHead)
   expect(upstream.heads).toHaveLength(before + 1)
   again.socket.destroy()
@@ -369,7 +369,7 @@ test('stopping closes what is still open; every tunnel is in the log with its by
   const held = await open('/live/shell/6')
   const row = await waiting(ana)
   await ana.approve(row.id)
-  const other = await upstream.next()
+  const other = await upstream.next('/shell/6')
   await held.until(hasHead)
   held.socket.write('12345')
   await other.until(all => all.endsWith('12345'))

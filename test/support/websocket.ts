@@ -89,8 +89,8 @@ export type SocketUpstream = {
   readonly url: string
   /** Heads in the order in which they came. */
   readonly heads: readonly string[]
-  /** The connection of the next head, or of an earlier one that nobody took. */
-  next(): Promise<Wire>
+  /** The connection of the next head for this target, or of the earliest that nobody took. */
+  next(target: string): Promise<Wire>
   close(): Promise<void>
 }
 
@@ -111,8 +111,8 @@ export const agree = (head: string, more: readonly string[] = []): string => {
 /** An upstream on a free port. @param answer raw bytes for a head */
 export const startSocketUpstream = async (answer: (head: string) => string = agree): Promise<SocketUpstream> => {
   const heads: string[] = []
-  const ready: Wire[] = []
-  const waiting: ((wire: Wire) => void)[] = []
+  const ready: { readonly target: string; readonly wire: Wire }[] = []
+  const waiting: { readonly target: string; readonly take: (wire: Wire) => void }[] = []
   const open = new Set<Socket>()
   const server = createServer(async socket => {
     open.add(socket)
@@ -122,18 +122,22 @@ export const startSocketUpstream = async (answer: (head: string) => string = agr
     if (text === undefined) return
     heads.push(text.slice(0, text.indexOf('\r\n\r\n') + 4))
     socket.write(answer(text), 'latin1')
-    const taker = waiting.shift()
-    if (taker === undefined) ready.push(wire)
-    else taker(wire)
+    const target = text.split(' ')[1] ?? ''
+    const at = waiting.findIndex(one => one.target === target)
+    if (at < 0) ready.push({ target, wire })
+    else waiting.splice(at, 1)[0]?.take(wire)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     heads,
-    next: () => {
-      const wire = ready.shift()
-      return wire === undefined ? new Promise(resolve => waiting.push(resolve)) : Promise.resolve(wire)
+    next: target => {
+      const at = ready.findIndex(one => one.target === target)
+      const [found] = at < 0 ? [] : ready.splice(at, 1)
+      return found === undefined
+        ? new Promise(take => waiting.push({ target, take }))
+        : Promise.resolve(found.wire)
     },
     async close() {
       for (const socket of open) socket.destroy()

@@ -22,6 +22,8 @@ export type Client = {
   readonly groups?: readonly string[]
   readonly claims?: { readonly [name: string]: unknown }
   readonly lifetimeS?: number
+  /** Its tokens say nothing by themselves; the gate asks about them (RFC 7662). */
+  readonly opaque?: boolean
 }
 
 export type IdpOptions = {
@@ -43,6 +45,9 @@ export type Idp = {
 
 /** The console's own registration: a confidential client with authorization code, PKCE and refresh tokens. */
 export const consoleClient = { id: 'holdpoint-console', secret: 'demo-console-secret' } as const
+
+/** The gate's own registration, to ask about opaque tokens. */
+export const gateClient = { id: 'holdpoint-gate', secret: 'demo-gate-secret' } as const
 
 /** A command line tool of a reviewer: a public client whose tokens are for the console's API. */
 export const reviewerClient = { id: 'holdpoint-cli', redirect: 'http://127.0.0.1/callback' } as const
@@ -127,6 +132,13 @@ const configuration = ({
       grant_types: ['authorization_code', 'refresh_token'],
       require_auth_time: true,
     },
+    {
+      client_id: gateClient.id,
+      client_secret: gateClient.secret,
+      redirect_uris: [],
+      response_types: [],
+      grant_types: [],
+    },
     ...clients.map(client => ({
       client_id: client.id,
       client_secret: client.secret,
@@ -158,22 +170,28 @@ const configuration = ({
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: false },
     clientCredentials: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: (_ctx, client) => client.clientId === gateClient.id },
+    revocation: { enabled: true },
     resourceIndicators: {
       enabled: true,
       defaultResource: (_ctx, client) => (client.grantTypeAllowed('client_credentials') ? gateAudience : []),
       useGrantedResource: () => true,
       getResourceServerInfo: (_ctx, audience, client) => {
         if (audience !== gateAudience && audience !== consoleAudience) throw new Error(`unknown resource ${audience}`)
-        const lifetime = clients.find(one => one.id === client.clientId)?.lifetimeS ?? hourS
+        const known = clients.find(one => one.id === client.clientId)
         return {
           scope: '',
           audience,
-          accessTokenFormat: 'jwt',
-          accessTokenTTL: lifetime,
+          accessTokenFormat: known?.opaque ? 'opaque' : 'jwt',
+          accessTokenTTL: known?.lifetimeS ?? hourS,
           jwt: { sign: { alg: 'RS256' } },
         }
       },
     },
+  },
+  extraTokenClaims: (_ctx, token) => {
+    const client = clients.find(one => one.id === token.clientId)
+    return client?.opaque ? { owner: client.owner, groups: client.groups, ...client.claims } : undefined
   },
   formats: {
     customizers: {
