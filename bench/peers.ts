@@ -130,6 +130,7 @@ export const startHoldpoint = async (
           credential: { bearer: 'upstream-key' },
         },
       ],
+      audit: { spool: './spool' },
       rules: 'rules.yaml',
       ...options.config,
     }),

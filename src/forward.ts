@@ -145,7 +145,11 @@ const flat = (headers: readonly Header[], length: number | undefined): string[] 
 
 const lines = (raw: Dispatcher.DispatchController['rawHeaders']): readonly Header[] => {
   const found: Header[] = []
-  if (!Array.isArray(raw)) return found
+  // HTTP/2 hands over an object, with lists for names that came more than once.
+  if (!Array.isArray(raw))
+    return Object.entries(raw ?? {}).flatMap(([name, value]) =>
+      name.startsWith(':') ? [] : [value ?? []].flat().map(one => [name, String(one)] as const),
+    )
   for (let at = 0; at < raw.length; at += 2) found.push([latin1(raw[at]), latin1(raw[at + 1])])
   return found
 }

@@ -228,6 +228,7 @@ export const gate = (parts: Parts): Gate => {
     const entry = await parts.record.allowed(aboutCall(way, 'call.allowed'))
     way.recorded = true
     const gone = new AbortController()
+    if (response.destroyed) gone.abort()
     // Every answer ends in 'close'; only one that was not written to its end means that the caller went away.
     response.once('close', () => {
       if (!response.writableFinished) gone.abort()

@@ -1,7 +1,9 @@
 // One notion of *person* for both doors: who is behind a call, and whether a reviewer's verdict on it may count.
 // To exclude we are generous (any shared key), to qualify we are strict (a qualified group, or an e-mail its own login vouches for).
 // Pure functions over configuration and verified identities; nothing here has an exception for anybody.
+
 import { domainToASCII } from 'node:url'
+import { claimAt } from './claims.ts'
 import type { ErrorCode } from './errors.ts'
 import type { Behind, Caller, Json, Reviewer } from './nouns.ts'
 import type { Approve, Rule, Settings } from './settings.ts'
@@ -84,7 +86,7 @@ type Claims = { readonly [name: string]: Json }
 /** Every text of these claims, be it one value or a list. */
 const texts = (claims: Claims, names: Iterable<string>): string[] =>
   [...new Set(names)].flatMap(name => {
-    const value = Object.hasOwn(claims, name) ? claims[name] : undefined
+    const value = claimAt(claims, name)
     return (Array.isArray(value) ? value : [value]).filter(one => typeof one === 'string')
   })
 

@@ -77,8 +77,11 @@ export type Wanted = {
   readonly issuer: string
   readonly audience: readonly string[]
   readonly algorithms: readonly string[]
-  /** `at+jwt`: the token has to say that it is an access token (RFC 9068); else JWT, or nothing, will do. */
-  readonly typ?: 'at+jwt' | undefined
+  /**
+   * `at+jwt`: the token has to say that it is an access token (RFC 9068); else JWT, or nothing, will do. `logout+jwt`: a logout token
+   * (OIDC Back-Channel Logout §2.4), which may say JWT, or nothing, as well.
+   */
+  readonly typ?: 'at+jwt' | 'logout+jwt' | undefined
 }
 
 /**
@@ -94,8 +97,9 @@ export const verifyToken = async (
   refuse: Refuse,
 ): Promise<{ readonly claims: Claims; readonly expiresAt: number }> => {
   const typ = typeof header.typ === 'string' ? header.typ.toLowerCase().replace(/^application\//, '') : header.typ
-  const fits = typ === 'at+jwt' || (wanted.typ === undefined && (typ === undefined || typ === 'jwt'))
-  if (!fits) throw refuse("The token's typ is not that of an access token.")
+  const plain = typ === undefined || typ === 'jwt'
+  const fits = typ === (wanted.typ ?? 'at+jwt') || (wanted.typ !== 'at+jwt' && plain)
+  if (!fits) throw refuse("The token's typ is not that of a token for this place.")
   if (header.crit !== undefined || header.b64 !== undefined)
     throw refuse('The token asks for an extension that is not known here.')
   if (typeof header.kid === 'string' && header.kid.length > 256) throw refuse("The token's kid is too long.")

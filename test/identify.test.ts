@@ -269,6 +269,66 @@ describe('time and keys', () => {
     now = Date.now()
   })
 
+  it('verifies all the while keys are rotated, and asks for the new ones once', async () => {
+    const identify = fresh()
+    const old = await issuer.token()
+    await who(old, identify)
+    now += 31_000
+    await issuer.rotate({ keep: true })
+    const fetched = issuer.fetched()
+    const made = await Promise.all(Array.from({ length: 30 }, (_, at) => issuer.token({ sub: `caller-${at}` })))
+    const callers = await Promise.all([...made, old].map(token => who(token, identify)))
+    expect(callers.map(caller => caller.subject)).toEqual([...made.map((_, at) => `caller-${at}`), 'somebody'])
+    expect(issuer.fetched()).toBe(fetched + 1)
+    now = Date.now()
+  })
+
+  it('takes a key that was withdrawn for ten minutes at most, also for tokens it knows', async () => {
+    const identify = fresh()
+    const token = await issuer.token({ exp: Math.floor(now / 1000) + 3_600 })
+    await who(token, identify)
+    await issuer.rotate()
+    now += 9 * 60_000
+    await who(token, identify)
+    now += 2 * 60_000
+    // The first look finds the old keys due and asks for new ones; from then on the old key is gone.
+    await who(token, identify).catch(() => undefined)
+    await expect.poll(() => who(token, fresh()).catch(error => error.code)).toBe('unauthenticated')
+    now = Date.now()
+  })
+
+  it('does not carry what an older configuration made of a token into a newer one', async () => {
+    const identify = fresh()
+    const token = await issuer.token()
+    const narrowed = {
+      ...settings,
+      issuers: [entry('main', issuer, { audience: ['api://else'] })],
+    } as unknown as Settings
+    const before = who(token, identify)
+    await refusal(identify(withToken(token), undefined, narrowed))
+    await before
+    await refusal(identify(withToken(token), undefined, narrowed))
+  })
+
+  it.each<[string, Record<string, number>, boolean]>([
+    ['ended 59 s ago', { exp: -59 }, true],
+    ['ended 61 s ago', { exp: -61 }, false],
+    ['begins in 59 s', { nbf: 59 }, true],
+    ['begins in 61 s', { nbf: 61 }, false],
+    ['was made in 59 s', { iat: 59 }, true],
+    ['was made in 61 s', { iat: 61 }, false],
+    ['lives a day', { iat: 0, exp: 24 * 3600 }, true],
+    ['lives a day and two minutes', { iat: 0, exp: 24 * 3600 + 120 }, false],
+  ])('allows clocks a minute: a token that %s', async (_name, offsets, good) => {
+    const at = Math.floor(now / 1000)
+    const times = Object.fromEntries(Object.entries(offsets).map(([name, offset]) => [name, at + offset]))
+    const token = await issuer.token({ iat: at - 300, exp: at + 300, ...times })
+    const identify = identifier({ clock: () => at * 1000, shelf: { put: async () => true } })
+    const shown = who(token, identify)
+    if (good) expect((await shown).subject).toBe('somebody')
+    else await refusal(shown)
+  })
+
   it('serves known keys for a day while the issuer is down, and says so', async () => {
     const identify = fresh()
     await who(await issuer.token(), identify)

@@ -1,5 +1,5 @@
 // An issuer's keys: whom we ask, whom we show our token, what we believe, and what serves while nobody answers.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer as createHttp, type RequestListener } from 'node:http'
 import { createServer as createHttps } from 'node:https'
 import type { AddressInfo, Server } from 'node:net'
@@ -7,19 +7,24 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { issuerKeys, type KeySource } from '../src/issuer-keys.ts'
-import { client, server as served } from './support/certificates.ts'
+import { type Certificates, makeCertificates, type Pair } from './support/certificates.ts'
 import { startIssuer, type TestIssuer } from './support/issuer.ts'
 
 let dir: string
+let certificates: Certificates
+let served: Pair
 const servers: Server[] = []
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'holdpoint-keys-'))
-  await writeFile(join(dir, 'ca.crt'), served.cert)
-  await writeFile(join(dir, 'other.crt'), client.cert)
+  certificates = await makeCertificates()
+  const pair = await certificates.make('server', ['127.0.0.1'])
+  served = { cert: await certificates.text(pair.cert), key: await certificates.text(pair.key) }
+  await copyFile(certificates.ca, join(dir, 'ca.crt'))
+  await copyFile((await certificates.make('other', ['other.test'], 'itself')).cert, join(dir, 'other.crt'))
   await writeFile(join(dir, 'empty.crt'), '')
   await writeFile(join(dir, 'token'), 'cluster-token\n')
 })
-afterAll(() => rm(dir, { recursive: true }))
+afterAll(() => Promise.all([certificates.close(), rm(dir, { recursive: true })]))
 afterEach(async () => {
   for (const server of servers.splice(0)) await new Promise(resolve => server.close(resolve))
 })
@@ -53,7 +58,7 @@ describe('with a certificate authority of its own', () => {
   const at = (name: string): string => join(dir, name)
   it.each<[string, string | undefined, RegExp | undefined]>([
     ['the right one', 'ca.crt', undefined],
-    ['none', undefined, /cannot be reached \(DEPTH_ZERO_SELF_SIGNED_CERT\)/],
+    ['none', undefined, /cannot be reached \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\)/],
     ['another', 'other.crt', /cannot be reached/],
     ['one without certificates', 'empty.crt', /its caFile has no certificate/],
     ['one that is not there', 'missing.crt', /its caFile cannot be read \(ENOENT\)/],

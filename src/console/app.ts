@@ -13,7 +13,10 @@ import type { Desk } from './desk.ts'
 import { eventStreams } from './events.ts'
 import { frame, notice } from './frame.ts'
 import { freezeRoutes } from './freezes.ts'
+import { type Links, links as makeLinks } from './links.ts'
+import { linkRoutes } from './links-page.ts'
 import { loginRoutes, signInPage } from './login.ts'
+import { logoutRoute } from './logout.ts'
 import { pages, readerOf } from './pages.ts'
 import type { Route } from './route.ts'
 import { sessions as makeSessions } from './sessions.ts'
@@ -30,12 +33,16 @@ export type ConsoleParts = {
   readonly clock?: () => number
   readonly log: Log
   readonly heartbeatMs?: number
+  /** Names of the chats whose accounts can be linked. */
+  readonly chats?: () => readonly string[]
 }
 
 export type ConsoleApp = {
   fetch(request: Request, env?: Env['Bindings']): Promise<Response>
   /** What is served, as `METHOD path`. */
   readonly routes: readonly string[]
+  /** Whose name chat accounts speak in; channels link and ask here. */
+  readonly links: Links
   /** Ends every stream of events. */
   close(): void
 }
@@ -73,11 +80,14 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
   const signIn = makeSignIn({ settings, shelf: store.shelf, keys, clock, log })
   const visitors = makeVisitors({ settings, sessions, signIn, bearer: bearer(settings, clock), clock, log })
   const streams = eventStreams({ desk, events, heartbeatMs: parts.heartbeatMs ?? 15_000 })
+  const links = makeLinks({ settings, shelf: store.shelf, keys, sessions, visitors, note: desk.note, clock })
   const consoleUrl = (): string => settings().console.url
 
   const routes: readonly Route[] = [
     ...pages({ settings, desk, visitors, sessions, clock }),
     ...loginRoutes({ settings, sessions, signIn, visitors, desk, clock, log }),
+    logoutRoute({ settings, shelf: store.shelf, sessions, desk, clock, log }),
+    ...linkRoutes({ settings, links, visitors, sessions, chats: parts.chats ?? (() => []) }),
     ...freezeRoutes({ settings, desk, visitors, sessions, clock }),
     ...api({ desk, visitors, streams, consoleUrl }),
     ...assetRoutes,
@@ -129,6 +139,7 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
       return answer
     },
     routes: routes.map(({ method, path }) => `${method} ${path}`),
+    links,
     close: () => streams.close(),
   }
 }

@@ -19,7 +19,7 @@ export type Reader = {
 export type Page = {
   readonly title: string
   readonly reader?: Reader | undefined
-  readonly here?: '/' | '/history' | '/audit' | '/rules' | '/freezes' | undefined
+  readonly here?: '/' | '/history' | '/audit' | '/rules' | '/freezes' | '/links' | undefined
   /** What the script keeps up to date: the queue, or the hold of this id. */
   readonly live?: string | undefined
   readonly body: Html
@@ -36,7 +36,7 @@ const navigation = (page: Page, reader: Reader): Html => html`
   </ul></nav>
   <form class="who" method="post" action="/logout">
     ${csrfField(reader)}
-    <span class="who-name" title="${visible(`${reader.reviewer.login}: ${reader.reviewer.email ?? reader.reviewer.subject}`)}"><bdi>${visible(reader.reviewer.name)}</bdi></span>
+    <a class="who-name" href="/links" title="${visible(`${reader.reviewer.login}: ${reader.reviewer.email ?? reader.reviewer.subject}`)}"><bdi>${visible(reader.reviewer.name)}</bdi></a>
     <button class="quiet" type="submit">Sign out</button>
   </form>`
 

@@ -6,7 +6,7 @@ import type { Settings } from '../settings.ts'
 import type { Desk, FreezeView, FreezeWord } from './desk.ts'
 import { at, csrfField, frame, type Html, type Reader } from './frame.ts'
 import { readForm, readJson, readQuery, type Word } from './input.ts'
-import { signInPage } from './login.ts'
+import { signInPage, toLogin } from './login.ts'
 import { readerOf } from './pages.ts'
 import type { Route } from './route.ts'
 import type { Sessions } from './sessions.ts'
@@ -42,16 +42,16 @@ const idOf = (text: string | undefined): string => {
 
 const row = (freeze: FreezeView, reader: Reader): Html => html`
 <li class="row">
-  <p class="row-line">${freeze.what === 'all' ? html`<strong>Everything</strong>` : html`${freeze.what} <code>${visible(freeze.value ?? '')}</code>`}</p>
+  <p>${freeze.what === 'all' ? html`<strong>Everything</strong>` : html`${freeze.what} <code>${visible(freeze.value ?? '')}</code>`}</p>
   <p class="row-meta"><span>${visible(freeze.reason)}</span></p>
-  <p class="row-side">
+  <div class="row-side">
     <span class="muted"><bdi>${visible(freeze.by.name)}</bdi> · ${at(freeze.made_at)}${freeze.until === undefined ? '' : html` · until ${at(freeze.until)}`}</span>
     ${
       reader.operator
         ? html`<form method="post" action="/freezes/${freeze.id}/lift">${csrfField(reader)}<button type="submit">Lift</button></form>`
         : ''
     }
-  </p>
+  </div>
 </li>`
 
 const form = (reader: Reader, kept: Word): Html => html`
@@ -134,7 +134,7 @@ export const freezeRoutes = (parts: {
       answer: async context => {
         const visitor = await visitors.ofPage(context.req.raw)
         const reader = readerOf(visitor, settings(), sessions)
-        if (visitor === undefined || reader === undefined) return context.redirect('/login?to=%2Ffreezes', 303)
+        if (visitor === undefined || reader === undefined) return toLogin(context.req.raw)
         return show(context, visitor, reader)
       },
     },

@@ -79,6 +79,14 @@ export const readForm = async (request: Request, allowed: readonly string[]): Pr
   return word(fields, allowed)
 }
 
+/** One field of a form that may have others, which are nobody's concern here. @throws unreadable_body, body_too_large, malformed */
+export const readField = async (request: Request, name: string): Promise<string> => {
+  ofType(request, 'application/x-www-form-urlencoded')
+  const [value, ...more] = new URLSearchParams(await bodyText(request)).getAll(name)
+  if (value === undefined || more.length > 0) throw malformed(`"${name}" is needed, once.`)
+  return value
+}
+
 /** The members of a posted JSON object; no body at all is an empty one. @throws unreadable_body, body_too_large, malformed */
 export const readJson = async (request: Request, allowed: readonly string[]): Promise<Word> => {
   ofType(request, 'application/json')

@@ -143,7 +143,10 @@ export const loginRoutes = (parts: {
           const reviewer = reviewerOf(done.login, done.person, how)
           await desk.note({ kind: 'signin', reviewer: whoReviews(reviewer), ...addressOf(context) })
           await endSession(request)
-          const id = await sessions.start(done.login, done.person, done.tokens, done.proof)
+          const id = await sessions.start(done.login, done.person, done.tokens, {
+            proof: done.proof,
+            ...(done.sid === undefined ? {} : { sid: done.sid }),
+          })
           return new Response(null, {
             status: 303,
             headers: { Location: done.to, 'Set-Cookie': setCookie('session', id, sessionS, url()) },

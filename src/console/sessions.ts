@@ -7,7 +7,8 @@ import type { Shelf } from '../store/store.ts'
 import type { Person } from './person.ts'
 
 const idleMs = 8 * 3_600_000
-const absoluteMs = 12 * 3_600_000
+/** A session ends after this, whatever happens in it. */
+export const absoluteMs = 12 * 3_600_000
 const touchMs = 60_000
 const attempts = 5
 
@@ -25,6 +26,8 @@ export type Session = {
   readonly tokens: string
   /** How this sign-in was made. A refresh does not change it: nobody proved anything anew. */
   readonly proof?: Proof
+  /** What the provider calls this session (`sid`), for when it ends it. */
+  readonly sid?: string
 }
 
 /** What an ID token says of a sign-in: when (`auth_time`) and how strongly (`acr`). */
@@ -39,7 +42,7 @@ export type Sessions = {
     login: { readonly name: string; readonly issuer: string; readonly clientId: string },
     person: Person,
     tokens: Tokens,
-    proof?: Proof,
+    more?: { readonly proof?: Proof; readonly sid?: string },
   ): Promise<string>
   /** The session of an id, if it lives; being looked at keeps it alive unless `quietly`. */
   find(id: string, how?: 'quietly'): Promise<Session | undefined>
@@ -51,6 +54,8 @@ export type Sessions = {
   /** Is somebody at work for this session? */
   busy(id: string): Promise<boolean>
   end(id: string): Promise<void>
+  /** Ends every session that `fits`; answers those it ended. */
+  endEvery(fits: (session: Session) => boolean): Promise<readonly Session[]>
   /** Proof that a form came from a page of this session: a keyed hash of its id. */
   csrf(id: string): string
   csrfFits(id: string, given: string): boolean
@@ -84,14 +89,14 @@ export const sessions = (shelf: Shelf, keys: KeyRing, clock: () => number): Sess
   const sealed = (id: string, tokens: Tokens): string => keys.seal(JSON.stringify(tokens), `${keyOf(id)}:tokens`)
 
   return {
-    async start(login, person, tokens, proof = {}) {
+    async start(login, person, tokens, more = {}) {
       const id = newId()
       const now = clock()
       const { name, issuer, clientId } = login
       const times = { groupsAt: now, startedAt: now, seenAt: now }
       await write(
         id,
-        { version: 1, login: name, issuer, clientId, person, ...times, tokens: sealed(id, tokens), proof },
+        { version: 1, login: name, issuer, clientId, person, ...times, tokens: sealed(id, tokens), ...more },
         'absent',
       )
       return id
@@ -130,6 +135,16 @@ export const sessions = (shelf: Shelf, keys: KeyRing, clock: () => number): Sess
     busy: async id => (await shelf.get(leaseOf(id))) !== undefined,
     async end(id) {
       if (wellFormed(id)) await shelf.take(keyOf(id))
+    },
+    async endEvery(fits) {
+      const ended: Session[] = []
+      for (const [key, raw] of await shelf.list('session:')) {
+        const payload = keys.verify(raw, key)
+        const session = payload === undefined ? undefined : (JSON.parse(payload) as Session)
+        if (session === undefined || !fits(session) || (await shelf.take(key)) === undefined) continue
+        ended.push(session)
+      }
+      return ended
     },
     csrf: id => keys.fingerprints(id, 'console csrf')[0] ?? '',
     // Compared as hashes, so that time tells nothing about the token.

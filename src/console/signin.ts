@@ -54,6 +54,7 @@ export type SignIn = {
     readonly person: Person
     readonly tokens: Tokens
     readonly proof: Proof
+    readonly sid?: string
     readonly to: string
   }>
   /** Asks the provider again who the session's person is. @throws if it cannot or will not say, or says another subject */
@@ -207,6 +208,7 @@ export const signIn = (parts: {
             access: granted.access_token,
           },
           proof: proofOf(idToken),
+          ...(typeof idToken.sid === 'string' ? { sid: idToken.sid } : {}),
           to: pending.to,
         }
       } catch (error) {

@@ -31,6 +31,8 @@ export type Visitor = {
 export type Visitors = {
   /** By session cookie only. */
   ofPage(request: Request): Promise<Visitor | undefined>
+  /** By a session's id, for who comes through another door in its name. */
+  ofSession(id: string): Promise<Visitor | undefined>
   /** By bearer token if there is an Authorization header, else by session cookie. @throws unauthenticated */
   ofApi(request: Request, env: Env['Bindings']): Promise<Visitor>
   /** @throws cross_site unless a request with this session's cookie came from a page of this console */
@@ -116,9 +118,13 @@ export const visitors = (parts: {
 
   const bySession = async (request: Request): Promise<Visitor | undefined> => {
     const id = readCookie(request, cookieName('session', settings().console.url))
-    const session = id === undefined ? undefined : await sessions.find(id)
+    return id === undefined ? undefined : ofSession(id)
+  }
+
+  const ofSession = async (id: string): Promise<Visitor | undefined> => {
+    const session = await sessions.find(id)
     const login = session === undefined ? undefined : loginOf(session)
-    if (id === undefined || session === undefined || login === undefined) return undefined
+    if (session === undefined || login === undefined) return undefined
     return {
       reviewer: reviewer(login, session),
       session: id,
@@ -154,6 +160,7 @@ export const visitors = (parts: {
 
   return {
     ofPage: bySession,
+    ofSession,
     async ofApi(request, env) {
       const raw = env?.incoming?.rawHeaders ?? []
       const lines = raw.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'authorization').length

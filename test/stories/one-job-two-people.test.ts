@@ -16,6 +16,7 @@ const jobs = { ana: job('run-1', 'ana-ruiz'), ben: job('run-2', 'ben-okafor'), s
 type Name = 'ana' | 'ben'
 
 let idp: Idp
+let github: Idp
 let upstream: Upstream
 let holdpoint: Program
 let desks: { readonly [K in Name | 'dora']: Desk }
@@ -33,12 +34,13 @@ const task = (token: string, method: string, id: string, more = ''): Promise<Ans
   callGate(holdpoint.gate, method, `/.holdpoint/holds/${id}${more}`, { token })
 
 beforeAll(async () => {
-  idp = await startCast({ clients: Object.values(jobs) })
+  idp = await startCast()
+  github = await startCast({ clients: Object.values(jobs) })
   upstream = await startUpstream()
   const config = {
     ...(await stageConfig(idp.issuer, upstream.url)),
     issuers: [
-      { name: 'github', issuer: idp.issuer, audience: gateAudience, claims: { owner: 'actor' }, kind: 'workload' },
+      { name: 'github', issuer: github.issuer, audience: gateAudience, claims: { owner: 'actor' }, kind: 'workload' },
     ],
     people: [
       { name: 'Ana Ruiz', accounts: ['github:ana-ruiz', 'idp:ana'] },
@@ -49,7 +51,7 @@ beforeAll(async () => {
   const desk = async (person: (typeof people)[Name | 'dora']): Promise<Desk> =>
     deskAt(holdpoint.console, await signIn(idp.issuer, person))
   desks = { ana: await desk(people.ana), ben: await desk(people.ben), dora: await desk(people.dora) }
-  const [ana, ben, stranger] = await Promise.all(Object.values(jobs).map(one => agentToken(idp.issuer, one)))
+  const [ana, ben, stranger] = await Promise.all(Object.values(jobs).map(one => agentToken(github.issuer, one)))
   tokens = { ana: ana ?? '', ben: ben ?? '', stranger: stranger ?? '' }
   answers = { ana: call(tokens.ana), ben: call(tokens.ben) }
   for (const answer of Object.values(answers)) answer.catch(() => undefined)
@@ -64,6 +66,7 @@ afterAll(async () => {
   await holdpoint[Symbol.asyncDispose]()
   await upstream.close()
   await idp.close()
+  await github.close()
 })
 
 test('the same call of two people is two holds, with the same caller and other people behind', async () => {
@@ -109,6 +112,11 @@ test("an approval of Ben's is collected by Ben's job alone", async () => {
   expect((await task(tokens.ana, 'GET', ids.ben, '/response')).status).toBe(404)
   const waits = await call(tokens.ana, { prefer: 'wait=0' })
   expect([waits.status, waits.headers.get('holdpoint-hold')]).toEqual([503, ids.ana])
+})
+
+test('a job of somebody whom nobody here knows is not held: who could be kept from approving it?', async () => {
+  const refused = await call(tokens.stranger, { prefer: 'wait=0' })
+  expect([refused.status, refused.json?.code]).toEqual([403, 'no_owner'])
 })
 
 test("Ana's is withdrawn by Ana's job", async () => {

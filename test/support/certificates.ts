@@ -1,41 +1,65 @@
-// Self-signed certificates, made for the tests: keys that protect nothing. `server` is for localhost and 127.0.0.1, `client` for nobody.
+// Certificates for tests, made with openssl in a folder of their own: a CA, and what it or nobody signed.
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 
-export type Certificate = { readonly cert: string; readonly key: string }
+const run = promisify(execFile)
 
-export const server: Certificate = {
-  key: `-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg3OqmamCiZd2QbM31
-1otsXOhNXsiJFmS8BDdgLX7xSwyhRANCAASTfviRb/3KRzrK3lY5oqMjy0re0afY
-l0HUPSE7XuqcF/uFN4EsoN8IZzOSOuzpFQQjX1JhfXblQnJLHeb4Jo7Z
------END PRIVATE KEY-----`,
-  cert: `-----BEGIN CERTIFICATE-----
-MIIBnDCCAUGgAwIBAgIUIx7UbKLsntKcmbOSbtNwrce+QOEwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMjA1NDMwOFoYDzIxMjYxMDI5
-MDU0MzA4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAASTfviRb/3KRzrK3lY5oqMjy0re0afYl0HUPSE7XuqcF/uFN4EsoN8I
-ZzOSOuzpFQQjX1JhfXblQnJLHeb4Jo7Zo28wbTAdBgNVHQ4EFgQUENwU9ZfR49FF
-E1bPzgWPM0sS/bswHwYDVR0jBBgwFoAUENwU9ZfR49FFE1bPzgWPM0sS/bswDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSQAwRgIhAPo6nhWsBg+nMyfzJgoTfhKl6YMHYxHShsHGcKNfQCOGAiEA
-sIAQxC+UI79Gr6vLKY9Th7DTqW2unnPHe1nEUSbtVWM=
------END CERTIFICATE-----`,
+export type Pair = { readonly cert: string; readonly key: string }
+
+export type Certificates = {
+  readonly dir: string
+  /** Path and text of the CA's certificate. */
+  readonly ca: string
+  readonly caText: string
+  /** Makes a pair for these names; answers the paths. */
+  make(file: string, names: readonly string[], by?: 'ca' | 'itself'): Promise<Pair>
+  text(path: string): Promise<string>
+  close(): Promise<void>
 }
 
-export const client: Certificate = {
-  key: `-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgFucfA+68O1g6SgPp
-9fNLCAN5AVXaREBE8CmtHjGRG5yhRANCAATExnuq6b+Uy6gkV1cErnGNjIZ8IVS5
-CWN175VmU88nMH5SFBNVmo4kav9fo3DBemnsaj9teQkvh1bOcc0BCjWE
------END PRIVATE KEY-----`,
-  cert: `-----BEGIN CERTIFICATE-----
-MIIBhjCCAS2gAwIBAgIUJ2g23fYdMrNoOTbYNpAVF/hHz/AwCgYIKoZIzj0EAwIw
-GDEWMBQGA1UEAwwNc29tZWJvZHkgZWxzZTAgFw0yNjExMjIwNTQzMDhaGA8yMTI2
-MTAyOTA1NDMwOFowGDEWMBQGA1UEAwwNc29tZWJvZHkgZWxzZTBZMBMGByqGSM49
-AgEGCCqGSM49AwEHA0IABMTGe6rpv5TLqCRXVwSucY2MhnwhVLkJY3XvlWZTzycw
-flIUE1WajiRq/1+jcMF6aexqP215CS+HVs5xzQEKNYSjUzBRMB0GA1UdDgQWBBTp
-XmvzreMz02W9h8fwSt50R9sHDTAfBgNVHSMEGDAWgBTpXmvzreMz02W9h8fwSt50
-R9sHDTAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0cAMEQCIBGvpHm65+/9
-gvfdH+oigCFkCrDvk3f0L8dnqZlfpBqsAiATElKja/eBFW+5WHLM1P1FcpXLi+JD
-bcRjJc5JWdGolw==
------END CERTIFICATE-----`,
+const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+
+export const makeCertificates = async (): Promise<Certificates> => {
+  const dir = await mkdtemp(join(tmpdir(), 'holdpoint-tls-'))
+  const at = (name: string): string => join(dir, name)
+  const openssl = (...args: string[]): Promise<unknown> => run('openssl', args, { timeout: 20_000 })
+  await openssl(
+    'req',
+    '-x509',
+    ...curve,
+    '-days',
+    '2',
+    '-subj',
+    '/CN=Test CA',
+    '-keyout',
+    at('ca.key'),
+    '-out',
+    at('ca.crt'),
+  )
+  return {
+    dir,
+    ca: at('ca.crt'),
+    caText: await readFile(at('ca.crt'), 'utf8'),
+    async make(file, names, by = 'ca') {
+      const pair = { cert: at(`${file}.crt`), key: at(`${file}.key`) }
+      const subject = `subjectAltName=${names.map(name => (/^[\d.]+$/.test(name) ? `IP:${name}` : `DNS:${name}`)).join(',')}`
+      const common = [...curve, '-subj', `/CN=${names[0]}`, '-keyout', pair.key]
+      if (by === 'itself') {
+        await openssl('req', '-x509', ...common, '-days', '2', '-addext', subject, '-out', pair.cert)
+        return pair
+      }
+      await openssl('req', ...common, '-out', at(`${file}.csr`))
+      await writeFile(at(`${file}.ext`), subject)
+      await openssl(
+        ...['x509', '-req', '-in', at(`${file}.csr`), '-CA', at('ca.crt'), '-CAkey', at('ca.key'), '-days', '2'],
+        ...['-extfile', at(`${file}.ext`), '-out', pair.cert],
+      )
+      return pair
+    },
+    text: path => readFile(path, 'utf8'),
+    close: () => rm(dir, { recursive: true, force: true }),
+  }
 }

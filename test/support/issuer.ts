@@ -7,8 +7,8 @@ export type TestIssuer = {
   readonly url: string
   /** A token that is good for five minutes; `claims` replace what is in it, undefined leaves one out. */
   token(claims?: { readonly [name: string]: unknown }, header?: Partial<JWTHeaderParameters>): Promise<string>
-  /** Signs with a new key, and publishes only that. */
-  rotate(): Promise<void>
+  /** Signs with a new key, and publishes only that; `keep`: the old ones as well. */
+  rotate(how?: { readonly keep: boolean }): Promise<void>
   /** Publishes these keys instead. */
   publish(keys: readonly object[]): void
   /** Answers 503 to everything, or no longer. */
@@ -25,11 +25,15 @@ export const startIssuer = async (): Promise<TestIssuer> => {
   let signing: { readonly key: CryptoKey; readonly kid: string }
   let published: readonly object[] = []
 
-  const rotate = async (): Promise<void> => {
+  const rotate = async ({ keep } = { keep: false }): Promise<void> => {
     const { publicKey, privateKey } = await generateKeyPair('RS256', { extractable: true })
     made += 1
     signing = { key: privateKey, kid: `k${made}` }
-    published = [{ ...((await exportJWK(publicKey)) satisfies JWK), kid: signing.kid, alg: 'RS256', use: 'sig' }]
+    const old = keep ? published : []
+    published = [
+      ...old,
+      { ...((await exportJWK(publicKey)) satisfies JWK), kid: signing.kid, alg: 'RS256', use: 'sig' },
+    ]
   }
   await rotate()
 

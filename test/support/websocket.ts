@@ -135,9 +135,7 @@ export const startSocketUpstream = async (answer: (head: string) => string = agr
     next: target => {
       const at = ready.findIndex(one => one.target === target)
       const [found] = at < 0 ? [] : ready.splice(at, 1)
-      return found === undefined
-        ? new Promise(take => waiting.push({ target, take }))
-        : Promise.resolve(found.wire)
+      return found === undefined ? new Promise(take => waiting.push({ target, take })) : Promise.resolve(found.wire)
     },
     async close() {
       for (const socket of open) socket.destroy()

@@ -171,7 +171,7 @@ const configuration = ({
     rpInitiatedLogout: { enabled: false },
     clientCredentials: { enabled: true },
     introspection: { enabled: true, allowedPolicy: (_ctx, client) => client.clientId === gateClient.id },
-    revocation: { enabled: true },
+    revocation: { enabled: true, allowedPolicy: (_ctx, client, token) => token.clientId === client.clientId },
     resourceIndicators: {
       enabled: true,
       defaultResource: (_ctx, client) => (client.grantTypeAllowed('client_credentials') ? gateAudience : []),
