@@ -182,15 +182,16 @@ const claimsOf = ({ issuer, audience, caller, rule }: Passed): object => ({
     ...(caller.client === undefined ? {} : { client: caller.client }),
     ...(caller.owner === undefined ? {} : { owner: caller.owner }),
   },
-  // RFC 8693 §4.1: the current actor outside, those before it inside.
-  ...caller.actors.reduceRight<object>(
-    (inner, { issuer: iss, subject: sub, client }) => ({
-      act: { iss, sub, ...(client === undefined ? {} : { client_id: client }), ...inner },
-    }),
-    {},
-  ),
+  ...actOf(caller.actors),
   rule,
 })
+
+/** RFC 8693 §4.1: the current actor outside, those before it inside. */
+const actOf = ([actor, ...before]: Caller['actors']): object => {
+  if (actor === undefined) return {}
+  const { issuer: iss, subject: sub, client } = actor
+  return { act: { iss, sub, ...(client === undefined ? {} : { client_id: client }), ...actOf(before) } }
+}
 
 const pemOf = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }) as string
 

@@ -153,9 +153,14 @@ export const reading = (parts: Parts) => {
   const withoutFingerprints = (view: View): View =>
     JSON.parse(JSON.stringify(view).replaceAll(/, #[0-9a-f]{8}›/g, '›')) as View
 
+  /** The one place that opens a view for somebody. */
+  const openFor = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<View | undefined> => {
+    const view = await openView(store, keys, hold.head.id)
+    return view !== undefined && isBehind(reviewer, hold, settings) ? withoutFingerprints(view) : view
+  }
+
   const viewFor = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<HoldView> => {
-    const sealed = await openView(store, keys, hold.head.id)
-    const view = sealed !== undefined && isBehind(reviewer, hold, settings) ? withoutFingerprints(sealed) : sealed
+    const view = await openFor(reviewer, hold, settings)
     const { facts, head } = hold
     const rules = rulesOf(hold, settings)
     const challenge = hold.state === 'pending' ? challengeOf(rules) : undefined
@@ -230,7 +235,7 @@ export const reading = (parts: Parts) => {
       for (const stored of page.holds) {
         const hold = verifiedHold(keys, stored)
         if (hold === undefined || !fits(hold, query) || !maySee(reviewer, hold, settings)) continue
-        holds.push(rowOf(reviewer, hold, await openView(store, keys, hold.head.id), settings))
+        holds.push(rowOf(reviewer, hold, await openFor(reviewer, hold, settings), settings))
       }
       after = page.next
       if (after === undefined || holds.length >= limit) break

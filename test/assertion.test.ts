@@ -92,7 +92,7 @@ test('a held call is stated whole, for a minute, and once', async () => {
     approvers: [{ login: 'idp', subject: 'ana' }],
     method: 'POST',
     target: '/v1/refunds?x=%2F',
-    body_sha256: 'Iw2DWNyEiJwX0aaK3iMFWgI-j4LLs-WxNfSxiTMY5Ks',
+    body_sha256: 'Iw2DWNyOiJC0xY3utikS7i8gNXrpKlzIYbmOaP4xrLU',
     iat: now().getTime() / 1000,
     exp: now().getTime() / 1000 + 60,
     jti: expect.stringMatching(/^[\w-]{22}$/),

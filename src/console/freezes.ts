@@ -62,11 +62,11 @@ const form = (reader: Reader, kept: Word): Html => html`
     <label class="field"><span>What</span>
       <select name="what">${kinds.map(kind => html`<option${kept.what === kind ? html` selected` : ''}>${kind}</option>`)}</select></label>
     <label class="field"><span>Which <span class="muted">caller: its subject or client · person: an entry of people, an address or login:subject · upstream: its name · all: leave empty</span></span>
-      <input name="value" maxlength="256" autocomplete="off" value="${kept.value ?? ''}"></label>
+      <input type="text" name="value" maxlength="256" autocomplete="off" value="${kept.value ?? ''}"></label>
     <label class="field"><span>Reason <span class="muted">callers and reviewers read it</span></span>
       <textarea name="reason" rows="2" maxlength="2000" required>${kept.reason ?? ''}</textarea></label>
     <label class="field"><span>Hours <span class="muted">empty: until it is lifted</span></span>
-      <input name="hours" inputmode="numeric" pattern="[0-9]{1,4}" value="${kept.hours ?? ''}"></label>
+      <input type="text" name="hours" inputmode="numeric" pattern="[0-9]{1,4}" value="${kept.hours ?? ''}"></label>
     <div class="buttons"><button class="deny" type="submit">Freeze</button></div>
   </form>
 </section>`

@@ -207,6 +207,7 @@ export type StageOptions = {
   readonly settings?: (settings: Settings) => Settings
   readonly desk?: (desk: Desk) => Desk
   readonly heartbeatMs?: number
+  readonly chats?: readonly string[]
 }
 
 export const hidden = (page: string): { readonly [name: string]: string } =>
@@ -282,6 +283,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
     ...{ settings: () => settings, store, keys, clock, log, events: store.events },
     desk: options.desk?.(seen) ?? seen,
     ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
+    chats: () => options.chats ?? [],
   })
   const server = await listenConsole(app, { host: '127.0.0.1', port })
   let count = 0
