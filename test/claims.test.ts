@@ -1,6 +1,6 @@
 // Whom the tokens of the issuers in use stand for: every row of tables/callers.json, through an entry with the defaults or what it says.
-import { expect, it } from 'vitest'
-import { callerOf } from '../src/claims.ts'
+import { expect, it, test } from 'vitest'
+import { callerOf, claimAt } from '../src/claims.ts'
 import type { Issuer } from '../src/settings.ts'
 import type { Claims } from '../src/token.ts'
 import { issuerEntry } from './support/gate-settings.ts'
@@ -21,4 +21,8 @@ it.each(table as unknown as Row[])('$name', row => {
   })
   const seen: { [field: string]: unknown } = { ...caller, actors: caller.actors.map(actor => actor.subject) }
   expect(Object.fromEntries(Object.keys(row.expect).map(field => [field, seen[field] ?? null]))).toEqual(row.expect)
+})
+
+test.each(['toString', '__proto__', '/toString', '/a/toString', '/a/b/length', '/', ''])('%s is no claim', name => {
+  expect(claimAt({ a: { b: 'text' } }, name)).toBeUndefined()
 })

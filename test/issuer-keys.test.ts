@@ -153,6 +153,12 @@ describe('an answer', () => {
     await expect(keysOf({ issuer: url }).current()).rejects.toThrow(why)
   })
 
+  it('over plain http is not even asked for', async () => {
+    await expect(keysOf({ issuer: 'https://i.example', jwksUri: 'http://keys.example/' }).current()).rejects.toThrow(
+      'its address is not https',
+    )
+  })
+
   it('with more than a hundred keys is none', async () => {
     const url = await listen('http', (_request, response) =>
       response.end(JSON.stringify({ keys: Array(101).fill(key) })),

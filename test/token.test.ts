@@ -39,7 +39,8 @@ const publicKey = (alg: string): KeyObject => keys.get(alg)?.publicKey as KeyObj
 
 beforeAll(async () => {
   issuer = await startIssuer()
-  issuer.publish(algs.map(({ alg }) => ({ ...publicKey(alg).export({ format: 'jwk' }), kid: alg, alg, use: 'sig' })))
+  const published = algs.map(({ alg }) => ({ ...publicKey(alg).export({ format: 'jwk' }), kid: alg, alg, use: 'sig' }))
+  issuer.publish([...published, { ...published[2], kid: 'k'.repeat(257) }])
 })
 afterAll(() => issuer.close())
 
@@ -188,6 +189,7 @@ describe('what is signed rightly and still has two readings, or none', () => {
     ['a critical extension nobody knows', () => signed(one, header('ES256', { crit: ['x'], x: 1 }))],
     ['an empty crit', () => signed(one, header('ES256', { crit: [] }))],
     ['an unencoded body', () => signed(one, header('ES256', { b64: false, crit: ['b64'] }))],
+    ['a kid of 257 bytes, published or not', () => signed(one, header('ES256', { kid: 'k'.repeat(257) }))],
     ['a typ that is no text', () => signed(one, header('ES256', { typ: ['JWT'] }))],
     ['the typ of a proof', () => signed(one, header('ES256', { typ: 'dpop+jwt' }))],
     ['a claim twice', () => signed(one, undefined, good().replace('{', '{"sub":"root",'))],
@@ -222,6 +224,31 @@ describe('what is signed rightly and still has two readings, or none', () => {
     const input = `${head}.${body}`
     return `${input}.${asText(one.sign(Buffer.from(input), privateKey('ES256')))}`
   }
+})
+
+test.each<[string | undefined, boolean]>([
+  ['at+jwt', true],
+  ['AT+JWT', true],
+  ['application/at+jwt', true],
+  ['JWT', false],
+  ['at+jwt2', false],
+  [undefined, false],
+])('an entry that wants at+jwt takes typ %s: %s', async (typ, taken) => {
+  const one = algs[2] as Alg
+  const identify = identifier({ clock: Date.now, shelf: { put: async () => true } })
+  const using = gateSettings(issuerEntry('main', issuer.url, { algorithms: ['ES256'], typ: 'at+jwt' }))
+  const call = { headers: [['Authorization', `Bearer ${signed(one, header('ES256', { typ }))}`]] } as unknown as Call
+  const shown = identify(call, undefined, using).then(
+    () => true,
+    () => false,
+  )
+  expect(await shown).toBe(taken)
+})
+
+test('what is encrypted is said not to be signed', async () => {
+  const identify = identifier({ clock: Date.now, shelf: { put: async () => true } })
+  const call = { headers: [['Authorization', `Bearer ${encoded(header('dir'))}..a.b.c`]] } as unknown as Call
+  await expect(identify(call, undefined, settings())).rejects.toThrow('not a signed JWT (three parts)')
 })
 
 describe('a key that can be broken', () => {
