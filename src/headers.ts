@@ -272,5 +272,14 @@ const traceContext = (headers: readonly Header[]): readonly Header[] => {
   if (parent !== undefined && /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/.test(parent)) {
     return [['traceparent', parent], ...headers.filter(([name]) => name.toLowerCase() === 'tracestate')]
   }
-  return [['traceparent', `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-00`]]
+  return [['traceparent', `00-${randomHex(16)}-${randomHex(8)}-00`]]
+}
+
+// Random bytes are fetched for many calls at once; each is used once.
+let pool = ''
+const randomHex = (bytes: number): string => {
+  if (pool.length < bytes * 2) pool = randomBytes(4096).toString('hex')
+  const taken = pool.slice(0, bytes * 2)
+  pool = pool.slice(bytes * 2)
+  return taken
 }

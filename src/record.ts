@@ -15,7 +15,7 @@ const groupSize = 1_000
 /** Entries that wait in memory while the store is slow; with more, calls are refused. */
 const waitingMax = 20_000
 /** A store that has not answered by then counts as away. */
-const slowMs = 250
+const slowMs = 500
 
 export type Recorder = {
   /** The text of an entry for a move or an opening. */
@@ -91,7 +91,8 @@ export const recorder = (options: {
     const work = options.log.append(open)
     let slow: NodeJS.Timeout | undefined
     const late = new Promise<'late'>(resolve => {
-      slow = setTimeout(() => resolve('late'), slowMs)
+      // If it was this process that stood still, an answer that has come meanwhile is seen first.
+      slow = setTimeout(() => setImmediate(() => setImmediate(() => resolve('late'))), slowMs)
     })
     try {
       if ((await Promise.race([work, late])) !== 'late') return

@@ -494,6 +494,34 @@ describe('warnings', () => {
     ])
   })
 
+  test('a dead end: sign-ins that no single one can be', async () => {
+    const entry = (acr: string): string => `{ by: { groups: [g] }, stepUp: { acr: ${acr} } }`
+    const held = (...acr: string[]): string =>
+      rules(`{ name: r, match: {}, then: hold, approve: [${acr.map(entry).join(', ')}] }`)
+    expect(await warned(held('a', 'b'))).toEqual([expect.stringContaining('no single one can be')])
+    expect(await warned(held('[a, b]', 'b'))).toEqual([])
+    expect(await warned(held('a'))).toEqual([])
+  })
+
+  test.each<[string, string, string, string, boolean]>([
+    ['the only one who may approve', '"i:a1"', '{ subject: a1 }', '{ people: ["okta:1"] }', true],
+    ['the only one, by another account', '"i:a1"', '{ subject: a1 }', '{ people: [ana@acme.com] }', true],
+    ['every caller that is named', '"i:a1", "i:a2"', '{ subject: [a1, a2] }', '{ people: ["okta:1"] }', true],
+    ['only one of the callers', '"i:a1"', '{ subject: [a1, a2] }', '{ people: ["okta:1"] }', false],
+    ['not all that a pattern means', '"i:a1"', '{ subject: "a*" }', '{ people: ["okta:1"] }', false],
+    ['nobody in particular: every caller is meant', '"i:a1"', '{ kind: agent }', '{ people: ["okta:1"] }', false],
+    ['one of two who may approve', '"i:a1"', '{ subject: a1 }', '{ people: ["okta:1", "okta:2"] }', false],
+    ['one, where a group may approve', '"i:a1"', '{ subject: a1 }', '{ people: ["okta:1"], groups: [g] }', false],
+    ['another agent', '"i:a9"', '{ subject: a1 }', '{ people: ["okta:1"] }', false],
+  ])('a dead end: somebody owns %s', async (_, owns, caller, by, dead) => {
+    const text = rules(`{ name: r, match: { caller: ${caller} }, then: hold, approve: { by: ${by} } }`)
+    const people = `people: [{ name: Ana, accounts: ["okta:1", "okta:ana@acme.com"], owns: [${owns}] }]\n`
+    const issuers = 'issuers: [{ name: i, issuer: "https://i.example", audience: api }]\n'
+    expect(await warned(`${text}${people}${issuers}`)).toEqual(
+      dead ? [expect.stringContaining('Ana owns every caller it is for')] : [],
+    )
+  })
+
   test('a glob that finds no file', async () => {
     expect(await warned('version: 1\nrules: rules/*.yaml\n')).toContainEqual(
       'holdpoint.yaml:2:8: no file is called "rules/*.yaml"',

@@ -80,7 +80,10 @@ const subsets = (items: readonly string[]): string[] => {
 
 // ---- holds that nobody may be able to approve
 
-const deadEnds = (rule: Rule, { console, people }: Pick<Settings, 'console' | 'people'>): Doubt[] => {
+const deadEnds = (
+  rule: Rule,
+  { issuers, console, people }: Pick<Settings, 'issuers' | 'console' | 'people'>,
+): Doubt[] => {
   const domains = console.login.flatMap(({ emailDomains }) => emailDomains)
   const found: Doubt[] = []
   const doubt = (message: string): void => {
@@ -106,7 +109,40 @@ const deadEnds = (rule: Rule, { console, people }: Pick<Settings, 'console' | 'p
   if (rule.approve.length > 1 && !rule.approve.some(anybody) && needed > persons) {
     doubt(`its entries need ${needed} distinct persons together, and name ${persons}`)
   }
+  const lists = rule.approve.flatMap(({ stepUp }) =>
+    stepUp === undefined || stepUp.acr.length === 0 ? [] : [stepUp.acr],
+  )
+  const [first = []] = lists
+  if (lists.length > 1 && !first.some(acr => lists.every(list => list.includes(acr))))
+    doubt('its entries want sign-ins (stepUp.acr) that no single one can be; name one that all of them take')
+  for (const owner of owners(rule, issuers, people)) {
+    const others = (entry: Rule['approve'][number]): number =>
+      distinct(
+        entry.people.filter(one => !isOf(owner, one)),
+        people,
+      )
+    if (rule.approve.some(entry => !anybody(entry) && entry.votes > others(entry)))
+      doubt(`${owner.name} owns every caller it is for, so their vote does not count, and too few others are named`)
+  }
   return found
+}
+
+const isOf = (person: Settings['people'][number], account: string): boolean =>
+  person.accounts.some(
+    one => one === account || one.slice(one.indexOf(':') + 1).toLowerCase() === account.toLowerCase(),
+  )
+
+/** People who own each of the callers a rule names one by one; none where it names them by a pattern, or not at all. */
+const owners = (
+  { match: { caller } }: Rule,
+  issuers: readonly Issuer[],
+  people: Settings['people'],
+): readonly Settings['people'][number][] => {
+  const subjects = [caller?.subject].flat()
+  if (!subjects.every(subject => typeof subject === 'string' && !subject.includes('*'))) return []
+  const places = issuers.map(({ name }) => name).filter(name => testValue(caller?.issuer ?? '*', name) === true)
+  const callers = places.flatMap(place => subjects.map(subject => `${place}:${String(subject)}`))
+  return callers.length === 0 ? [] : people.filter(({ owns }) => callers.every(one => owns.includes(one)))
 }
 
 /** How many persons these accounts and addresses are, as far as configuration links them. */

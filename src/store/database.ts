@@ -2,6 +2,7 @@
 // A step is one savepoint; all steps of one turn of the event loop share one transaction, so that many callers pay for one fsync,
 // and nothing is answered before it.
 import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { type FileHandle, open as openAside } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { HoldpointError } from '../errors.ts'
@@ -46,6 +47,8 @@ export type Database = {
   write(text: string, ...values: SQLInputValue[]): number
   /** Does all of `act` or nothing of it; answers when it is on disk. */
   step<T>(act: () => T): Promise<T>
+  /** The same, but the disk is waited for outside of this thread: for what comes with every call and decides nothing. */
+  aside<T>(act: () => T): Promise<T>
   /** Reads; what cannot be read is `store_unavailable`. */
   look<T>(act: () => T): Promise<T>
   close(): void
@@ -65,14 +68,29 @@ export const openDatabase = (path: string, written: () => void): Database => {
     return known
   }
 
-  type Step = { readonly run: () => void; readonly done: () => void; readonly failed: (error: unknown) => void }
+  type Step = {
+    readonly run: () => void
+    readonly done: () => void
+    readonly failed: (error: unknown) => void
+    readonly aside: boolean
+  }
   let steps: Step[] = []
+
+  // A commit in WAL mode writes the log; only the wait for the disk moves into the thread pool. SQLite locks the database file, not its
+  // log, so closing another handle of the log takes no lock away. A later full commit waits for these bytes as well.
+  let logFile: Promise<FileHandle> | undefined
+  const synced = async (): Promise<void> => {
+    logFile ??= openAside(`${path}-wal`, 'r+')
+    await (await logFile).datasync()
+  }
 
   const commit = (): void => {
     const taken = steps
     steps = []
     const kept: Step[] = []
+    const aside = path !== ':memory:' && taken.every(one => one.aside)
     try {
+      db.exec(`PRAGMA synchronous = ${aside ? 'NORMAL' : 'FULL'}`)
       db.exec('BEGIN IMMEDIATE')
       for (const one of taken) {
         db.exec('SAVEPOINT step')
@@ -91,23 +109,34 @@ export const openDatabase = (path: string, written: () => void): Database => {
       for (const one of taken) one.failed(error)
       return
     }
-    for (const one of kept) one.done()
     written()
+    const done = (): void => {
+      for (const one of kept) one.done()
+    }
+    const failed = (error: unknown): void => {
+      for (const one of kept) one.failed(error)
+    }
+    if (aside) synced().then(done, failed)
+    else done()
   }
+
+  const queue = <T>(act: () => T, aside: boolean): Promise<T> =>
+    new Promise<T>((resolve, reject) => {
+      let answer: T
+      const run = (): void => {
+        answer = act()
+      }
+      const failed = (error: unknown): void => reject(unavailable(error))
+      const waiting = steps.push({ run, done: () => resolve(answer), failed, aside })
+      if (waiting === 1) setImmediate(commit)
+    })
 
   return {
     row: <Row>(text: string, ...values: SQLInputValue[]) => sql(text).get(...values) as Row | undefined,
     rows: <Row>(text: string, ...values: SQLInputValue[]) => sql(text).all(...values) as Row[],
     write: (text, ...values) => Number(sql(text).run(...values).changes),
-    step: <T>(act: () => T) =>
-      new Promise<T>((resolve, reject) => {
-        let answer: T
-        const run = (): void => {
-          answer = act()
-        }
-        const waiting = steps.push({ run, done: () => resolve(answer), failed: error => reject(unavailable(error)) })
-        if (waiting === 1) setImmediate(commit)
-      }),
+    step: act => queue(act, false),
+    aside: act => queue(act, true),
     async look(act) {
       try {
         return act()
@@ -117,6 +146,7 @@ export const openDatabase = (path: string, written: () => void): Database => {
     },
     close() {
       if (steps.length > 0) commit()
+      void logFile?.then(file => file.close()).catch(() => {})
       db.close()
     },
   }

@@ -51,7 +51,7 @@ export const sqliteStore = async (options: {
   const closing = new AbortController()
   const db = openDatabase(options.path, bell.ring)
 
-  const { row, rows, write, step, look } = db
+  const { row, rows, write, step, aside, look } = db
 
   const append = (now: number, entry: string): void =>
     void write('INSERT INTO log (at, json) VALUES (?, ?)', now, entry)
@@ -334,7 +334,7 @@ export const sqliteStore = async (options: {
     },
     log: {
       append: entries =>
-        step(() => {
+        aside(() => {
           const now = clock()
           for (const entry of entries) append(now, entry)
         }),
