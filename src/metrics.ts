@@ -91,7 +91,7 @@ export const newMeter = (): Meter => {
   const loaded = gauge('config_loaded_timestamp_seconds', 'When the configuration in force was loaded.')
   const problems = gauge('config_problems', 'Problems of the newest configuration; above 0 the one before it stays.')
   const trouble = gauge('audit_trouble', '1 while audit entries cannot be written to the store.')
-  const issuers = gauge('issuers_in_trouble', 'Issuers whose keys cannot be had at present.')
+  const issuers = gauge('issuers_in_trouble', 'Issuers whose keys or answers cannot be had at present.')
   const store = gauge('store_up', '1 while the store answers.')
 
   const seenRules = new Set<string>()

@@ -289,7 +289,8 @@ export const glassStanding = (
   if (barred !== undefined) return barred
   const named = (rule: Rule): boolean =>
     rule.approve.some(({ breakGlass }) => breakGlass !== undefined && inGroups(reviewer, breakGlass.groups, settings))
-  if (rules.length === 0 || !rules.every(named)) {
+  const signsIn = settings.console.login.some(({ name }) => name === reviewer.login)
+  if (!signsIn || rules.length === 0 || !rules.every(named)) {
     return {
       may: false,
       code: 'not_approver',

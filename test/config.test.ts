@@ -504,20 +504,19 @@ describe('warnings', () => {
   })
 
   test.each<[string, string, string, string, boolean]>([
-    ['the only one who may approve', '"i:a1"', '{ subject: a1 }', '{ people: ["okta:1"] }', true],
-    ['the only one, by another account', '"i:a1"', '{ subject: a1 }', '{ people: [ana@acme.com] }', true],
-    ['every caller that is named', '"i:a1", "i:a2"', '{ subject: [a1, a2] }', '{ people: ["okta:1"] }', true],
-    ['only one of the callers', '"i:a1"', '{ subject: [a1, a2] }', '{ people: ["okta:1"] }', false],
-    ['not all that a pattern means', '"i:a1"', '{ subject: "a*" }', '{ people: ["okta:1"] }', false],
-    ['nobody in particular: every caller is meant', '"i:a1"', '{ kind: agent }', '{ people: ["okta:1"] }', false],
-    ['one of two who may approve', '"i:a1"', '{ subject: a1 }', '{ people: ["okta:1", "okta:2"] }', false],
-    ['one, where a group may approve', '"i:a1"', '{ subject: a1 }', '{ people: ["okta:1"], groups: [g] }', false],
-    ['another agent', '"i:a9"', '{ subject: a1 }', '{ people: ["okta:1"] }', false],
+    ['the only one who may approve', '"api:a1"', '{ subject: a1 }', '{ people: ["okta:1"] }', true],
+    ['the only one, by another account', '"api:a1"', '{ subject: a1 }', '{ people: [ana@acme.com] }', true],
+    ['every caller that is named', '"api:a1", "api:a2"', '{ subject: [a1, a2] }', '{ people: ["okta:1"] }', true],
+    ['only one of the callers', '"api:a1"', '{ subject: [a1, a2] }', '{ people: ["okta:1"] }', false],
+    ['not all that a pattern means', '"api:a1"', '{ subject: "a*" }', '{ people: ["okta:1"] }', false],
+    ['nobody in particular: every caller is meant', '"api:a1"', '{ kind: agent }', '{ people: ["okta:1"] }', false],
+    ['one of two who may approve', '"api:a1"', '{ subject: a1 }', '{ people: ["okta:1", "okta:2"] }', false],
+    ['one, where a group may approve', '"api:a1"', '{ subject: a1 }', '{ people: ["okta:1"], groups: [g] }', false],
+    ['another agent', '"api:a9"', '{ subject: a1 }', '{ people: ["okta:1"] }', false],
   ])('a dead end: somebody owns %s', async (_, owns, caller, by, dead) => {
     const text = rules(`{ name: r, match: { caller: ${caller} }, then: hold, approve: { by: ${by} } }`)
     const people = `people: [{ name: Ana, accounts: ["okta:1", "okta:ana@acme.com"], owns: [${owns}] }]\n`
-    const issuers = 'issuers: [{ name: i, issuer: "https://i.example", audience: api }]\n'
-    expect(await warned(`${text}${people}${issuers}`)).toEqual(
+    expect(await warned(`${text}${people}`)).toEqual(
       dead ? [expect.stringContaining('Ana owns every caller it is for')] : [],
     )
   })

@@ -1,7 +1,7 @@
 // Call -> Caller: exactly one token, of one configured issuer, and everything that must not pass for one.
 import { createHmac } from 'node:crypto'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest'
 import { HoldpointError } from '../src/errors.ts'
 import { type Identify, identifier } from '../src/identify.ts'
 import type { Call, Caller, Header } from '../src/nouns.ts'
@@ -51,6 +51,9 @@ const withToken = (token: string): Call => callWith(['Authorization', `Bearer ${
 const fresh = (): Identify => identifier({ clock: () => now, shelf: { put: async () => true } })
 const who = async (token: string, identify = fresh()): Promise<Caller> =>
   (await identify(withToken(token), undefined, settings)).caller
+
+/** An `act` chain of so many actors. */
+const chain = (length: number): object => ({ sub: `a${length}`, ...(length > 1 ? { act: chain(length - 1) } : {}) })
 
 const refusal = async (work: Promise<unknown>): Promise<HoldpointError> => {
   const error = await work.then(
@@ -126,6 +129,10 @@ describe('a good token', () => {
   })
 })
 
+test('an act chain of eight is taken', async () => {
+  expect((await who(await issuer.token({ act: chain(8) }))).actors).toHaveLength(8)
+})
+
 describe('a token that is not good', () => {
   const at = (offset: number): number => Math.floor(Date.now() / 1000) + offset
   it.each<[string, Record<string, unknown>, Record<string, unknown>?]>([
@@ -148,6 +155,7 @@ describe('a token that is not good', () => {
     ['that says it is no access token', { token_use: 'id' }],
     ['with an act that is no object', { act: 'x' }],
     ['with an actor without sub', { act: { client_id: 'c' } }],
+    ['with an act chain of nine', { act: chain(9) }],
     ['with too many groups', { groups: Array.from({ length: 201 }, (_, i) => `g${i}`) }],
     ['of another type', {}, { typ: 'dpop+jwt' }],
     ['with a critical extension', {}, { crit: ['b64'], b64: true }],

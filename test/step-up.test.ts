@@ -340,6 +340,9 @@ describe('a verdict', () => {
     expect(counts({ reviewer: { ...reviewer, acr: 'pwd' } })).toBe(false)
     const { comment: _, ...silent } = hold.verdicts[0]
     expect(brokenGlass({ ...hold, verdicts: [silent] }, settings.rules, settings)).toBeUndefined()
+    const noLogin = { ...settings, console: { ...settings.console, login: [] } }
+    expect(counts({}, [named(['idp:sre-lead'])])).toBe(true)
+    expect(counts({}, [named(['idp:sre-lead'])], noLogin)).toBe(false)
     const linkedNow = {
       ...settings,
       people: [{ name: 'Ben', accounts: ['idp:sam'], owns: [`agents:${hold.head.caller.subject}`] }],

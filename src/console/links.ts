@@ -92,7 +92,7 @@ export const links = (parts: {
   const read = (key: string, raw: string | undefined): Linked | undefined => {
     const payload = raw === undefined ? undefined : keys.verify(raw, key)
     const linked = payload === undefined ? undefined : (JSON.parse(payload) as Linked)
-    return linked?.version === 1 && keyOf(idOf(linked.account)) === key && clock() < linked.untilAt ? linked : undefined
+    return linked?.version === 1 && clock() < linked.untilAt ? linked : undefined
   }
 
   /** The linked person's visitor, while the session lives and is still theirs. */
@@ -138,7 +138,7 @@ export const links = (parts: {
       const code = Array.from({ length: 8 }, () => letters[randomInt(letters.length)]).join('')
       const key = codeKey(code)
       const untilAt = clock() + codeMs
-      const sealed = keys.seal(JSON.stringify({ session: visitor.session, untilAt }), key)
+      const sealed = keys.seal(visitor.session, key)
       if (!(await shelf.put(key, sealed, { ttlMs: codeMs, when: 'absent' })))
         throw new HoldpointError('internal', undefined, { cause: new Error('the same code twice') })
       return { code: `${code.slice(0, 4)}-${code.slice(4)}`, untilAt }
@@ -151,13 +151,9 @@ export const links = (parts: {
       const unknown =
         'This code is not known, was used before, or is older than ten minutes. Begin again at the console.'
       if (sealed === undefined) throw new HoldpointError('not_found', unknown)
-      const begun = JSON.parse(keys.open(sealed, key).toString('utf8')) as { session: string; untilAt: number }
-      const [visitor, session] = [
-        await visitors.ofSession(begun.session),
-        await sessions.find(begun.session, 'quietly'),
-      ]
-      if (clock() >= begun.untilAt || visitor === undefined || session === undefined)
-        throw new HoldpointError('not_found', unknown)
+      const id = keys.open(sealed, key).toString('utf8')
+      const [visitor, session] = [await visitors.ofSession(id), await sessions.find(id, 'quietly')]
+      if (visitor === undefined || session === undefined) throw new HoldpointError('not_found', unknown)
       const { reviewer } = visitor
       const why = misfit(visitor, account, profile)
       if (why !== undefined) {
@@ -174,7 +170,7 @@ export const links = (parts: {
         subject: reviewer.subject,
         linkedAt: clock(),
         untilAt,
-        session: keys.seal(begun.session, `${place}:session`),
+        session: keys.seal(id, `${place}:session`),
       }
       await shelf.put(place, keys.sign(JSON.stringify(linked), place), { ttlMs: Math.max(1, untilAt - clock()) })
       return { ...reviewer, via: account.kind }

@@ -100,7 +100,8 @@ if lived and not lives then
     redis.call('HDEL', key('callers'), hold.caller)
   end
   redis.call('HINCRBY', key('totals'), 'holds', -1)
-  redis.call('HINCRBY', key('totals'), 'bytes', -tonumber(hold.bytes))
+  -- Not -tonumber(...): of a hold without a body that is "-0", which is no integer to Redis.
+  redis.call('HINCRBY', key('totals'), 'bytes', 0 - tonumber(hold.bytes))
 end
 
 local findableUntilAt = ask.findableUntilAt or tonumber(hold.findableUntilAt or 0)

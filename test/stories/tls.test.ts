@@ -254,9 +254,11 @@ test('an upstream that only speaks HTTP/2 is reached where http2 says so, with t
 })
 
 test('a call that an HTTP/2 upstream refuses is not sent again by itself', async () => {
-  const before = seen.length
-  expect((await call('/modern/refuse', { method: 'POST', body: 'once' })).status).toBe(502)
-  expect(seen.slice(before)).toHaveLength(1)
+  for (const init of [{}, { method: 'POST', body: 'once' }]) {
+    const before = seen.length
+    expect((await call('/modern/refuse', { headers: { authorization: `Bearer ${token}` }, ...init })).status).toBe(502)
+    expect(seen.slice(before)).toHaveLength(1)
+  }
 })
 
 test('a renewed certificate is used by new connections; a bad one is not, and open connections stay', async () => {

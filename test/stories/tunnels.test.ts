@@ -25,8 +25,7 @@ const answer = (head: string): string => {
     return 'HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 4\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nno!\n'
   if (path === '/open/liar') return agree('Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n')
   if (path === '/open/bare') return 'HTTP/1.1 101 Switching Protocols\r\n\r\n'
-  if (path === '/open/h2c')
-    return 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
+  if (path === '/open/h2c') return agree(head).replace('Upgrade: websocket', 'Upgrade: h2c')
   if (path === '/open/eager') return `${agree(head)}early bird`
   return agree(head, [
     'Sec-WebSocket-Protocol: chat',

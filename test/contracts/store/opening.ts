@@ -306,6 +306,16 @@ export const opening = (bench: () => Bench): void => {
         expect(await store.holds.open(anOpening({ caps, bytes: 60 }))).toMatchObject({ word: 'opened' })
       })
 
+      test('a hold without a body closes like any other', async () => {
+        const { store } = bench()
+        const empty = await aHold(store, 'pending', { caps: { ...caps, holds: 1 }, bytes: 0 })
+        await moved(store, empty, 'deny')
+        expect(await store.holds.read(empty)).toMatchObject({ state: 'denied' })
+        expect(await store.holds.open(anOpening({ caps: { ...caps, holds: 1 }, bytes: 0 }))).toMatchObject({
+          word: 'opened',
+        })
+      })
+
       test('a pause is told before a cap, and what attaches needs no room', async () => {
         const { store } = bench()
         const none = { perCaller: 0, holds: 0, bytes: 0 }
