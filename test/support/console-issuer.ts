@@ -44,7 +44,14 @@ export const startConsoleIssuer = async (options: { readonly userinfo?: false } 
         authorization_response_iss_parameter_supported: true,
       })
     }
-    if (path === '/keys') return json({ keys: answers.keys?.() ?? [published] })
+    if (path === '/keys') {
+      try {
+        return json({ keys: answers.keys?.() ?? [published] })
+      } catch {
+        // A test plays an issuer that is away.
+        return void response.destroy()
+      }
+    }
     if (path === '/token') return json(await answers.token?.(new URLSearchParams(text)))
     return json(path === '/userinfo' ? answers.userinfo?.() : undefined)
   })
