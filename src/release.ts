@@ -1,22 +1,17 @@
 // From approved to an answer. An approved call is matched again with everything as it is now, released once, in the store, and sent:
 // the held bytes, on a connection of its own, never twice. Whoever holds the fence finishes; everybody else only looks.
-
 import type { Duplex } from 'node:stream'
-import { parseBody } from './body.ts'
 import { credential } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, type MemoryAnswer, rebuilt, type Sending, type Sink, targetAt, toMemory } from './forward.ts'
-import type { Stoppable } from './freezes.ts'
-import { endToldMs, openRequest, readHold, sealAnswer, viewOf } from './hold.ts'
-import { judge } from './judge.ts'
-import type { Call, Caller, Entry, Header, HeldCall, Hold, Verdict } from './nouns.ts'
+import { endToldMs, openRequest, readHold, sealAnswer } from './hold.ts'
+import type { Call, Caller, Entry, Header, HeldCall, Hold } from './nouns.ts'
 import type { Parts } from './parts.ts'
-import { glassStanding, peopleBehind, reviewerKeys, samePerson, tally, type Vote } from './people.ts'
+import { countedVotes, given, readiness, stoppable } from './ready.ts'
 import { aboutHold, whoReviews } from './record.ts'
 import { carryHeld, type Line } from './session.ts'
-import type { Rule, Settings, Upstream } from './settings.ts'
+import type { Settings, Upstream } from './settings.ts'
 import type { MoveName } from './states.ts'
-import { steppedUp } from './step-up.ts'
 import type { Move } from './store/store.ts'
 
 const leaseMs = 30_000
@@ -74,7 +69,7 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker): Promise<R
       { hold: id },
     )
   }
-  const ready = readiness(hold, held, settings, taker)
+  const ready = readiness(hold, held, settings, taker.kind === 'caller' ? taker.by.caller : undefined)
   if ('void' in ready) {
     const voided = await store.holds.move({
       hold: id,
@@ -148,110 +143,6 @@ const voidEpoch = async (parts: Parts, hold: Hold): Promise<never> => {
   })
   throw new HoldpointError('approval_void', `${why} The same call asks for a new approval.`, { hold: hold.head.id })
 }
-
-// ---- may it go?
-
-type Readiness =
-  | { readonly void: string }
-  | { readonly upstream: Upstream; readonly untilAt: number; readonly glass: Verdict | undefined }
-
-/** The rules that hold this call as they are now, or why it would no longer be held by them. Also judges verdicts (decide.ts). */
-export const rulesNow = (
-  hold: Hold,
-  held: HeldCall,
-  settings: Settings,
-  caller: Caller = hold.head.caller,
-): { readonly rules: readonly Rule[]; readonly upstream: Upstream } | { readonly void: string } => {
-  const { head } = hold
-  const upstream = settings.upstreams.find(one => one.name === head.upstream)
-  if (upstream === undefined || upstream.hash !== head.upstreamHash)
-    return { void: `The upstream ${head.upstream} is configured differently now.` }
-  const bytes = Buffer.from(held.body, 'base64')
-  const { judgement } = judge(settings, {
-    call: { ...held.call, headers: held.headers },
-    paths: held.paths,
-    upstream,
-    caller,
-    body: parseBody(held.headers, bytes, upstream.limits.inspect),
-    at: hold.now,
-  })
-  const same =
-    judgement.outcome === 'hold' &&
-    judgement.rules.length === head.rules.length &&
-    head.rules.every(ref => judgement.rules.some(rule => rule.name === ref.name && rule.hash === ref.hash))
-  return same ? { rules: judgement.rules, upstream } : { void: 'The rules say something else of this call now.' }
-}
-
-/** The verdicts that still count: signed approvals of people who are, as things are now, not behind the call. */
-export const countedVotes = (hold: Hold, settings: Settings): readonly Vote[] => {
-  const behind = new Set([...hold.head.behind.keys, ...peopleBehind(hold.head.caller, settings).keys])
-  return given(hold, settings, 'approve')
-    .map(verdict => ({
-      keys: [...new Set([...verdict.keys, ...reviewerKeys(verdict.reviewer, settings)])],
-      reviewer: verdict.reviewer,
-    }))
-    .filter(vote => vote.reviewer.interactive && !samePerson(vote.keys, [...behind]))
-}
-
-/** Verdicts of one kind that were given for this view, in time, and with the sign-in that the rules want. */
-const given = (hold: Hold, settings: Settings, kind: Verdict['verdict']): readonly Verdict[] => {
-  const rules = settings.rules.filter(rule => hold.head.rules.some(ref => ref.name === rule.name))
-  return hold.verdicts.filter(
-    ({ verdict, view, at, reviewer }) =>
-      verdict === kind && view === viewOf(hold.head) && at < hold.head.expiresAt && steppedUp(reviewer, rules, at),
-  )
-}
-
-/** The verdict by which somebody broke the glass, while the rules still name them for it and they are not behind the call. */
-export const brokenGlass = (hold: Hold, rules: readonly Rule[], settings: Settings): Verdict | undefined => {
-  const { labels, known, keys } = hold.head.behind
-  const behind = { labels, known, keys: [...keys, ...peopleBehind(hold.head.caller, settings).keys] }
-  return given(hold, settings, 'break_glass').find(
-    ({ reviewer, keys, comment }) =>
-      comment !== undefined && !samePerson(keys, behind.keys) && glassStanding(reviewer, behind, rules, settings).may,
-  )
-}
-
-/** What a freeze may say of a held call. Whoever approved it is concerned as well as whoever is behind it. */
-export const stoppable = (hold: Hold, settings: Settings): Stoppable => ({
-  caller: hold.head.caller,
-  upstream: hold.head.upstream,
-  people: () => [
-    ...hold.head.behind.keys,
-    ...peopleBehind(hold.head.caller, settings).keys,
-    ...hold.verdicts.flatMap(verdict => [...verdict.keys, ...reviewerKeys(verdict.reviewer, settings)]),
-  ],
-})
-
-const readiness = (hold: Hold, held: HeldCall, settings: Settings, taker: Taker): Readiness => {
-  const now = rulesNow(hold, held, settings)
-  if ('void' in now) return now
-  // The same caller may come with other groups or claims than it opened with: both must lead to the same rules.
-  const collected = taker.kind === 'caller' ? rulesNow(hold, held, settings, taker.by.caller) : now
-  if ('void' in collected) return collected
-  const votes = countedVotes(hold, settings)
-  const glass = brokenGlass(hold, now.rules, settings)
-  if (now.rules.length === 0 || (glass === undefined && now.rules.some(rule => unmet(rule, votes, settings))))
-    return { void: 'A vote for it no longer counts.' }
-  if (!settings.issuers.some(issuer => issuer.name === hold.head.caller.issuer))
-    return { void: "The caller's issuer is no longer trusted." }
-  if (taker.kind === 'store' && (hold.facts.tokenUntilAt ?? 0) + settings.tokenGraceMs <= hold.now)
-    return { void: "The caller's token ran out before the call could be sent." }
-  return { upstream: now.upstream, untilAt: approvedUntil(hold, now.rules), glass }
-}
-
-const unmet = (rule: Rule, votes: readonly Vote[], settings: Settings): boolean => {
-  const { have, needed } = tally(rule, votes, settings)
-  return needed < 1 || have < needed
-}
-
-/** When an approval runs out: counted from the last signed verdict, not from anything that could be written into the store. */
-export const approvedUntil = (hold: Hold, rules: readonly Rule[]): number =>
-  Math.max(...hold.verdicts.map(verdict => verdict.at)) + shortest(rules, approve => approve.approvedForMs)
-
-/** The shortest of a duration over every entry of every rule. */
-export const shortest = (rules: readonly Rule[], pick: (approve: Rule['approve'][number]) => number): number =>
-  Math.min(...rules.flatMap(rule => rule.approve.map(pick)))
 
 // ---- send
 

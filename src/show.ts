@@ -17,7 +17,7 @@ import {
   standing,
   tally,
 } from './people.ts'
-import { countedVotes, stoppable } from './release.ts'
+import { countedVotes, stoppable } from './ready.ts'
 import type { Rule, Settings } from './settings.ts'
 import { live, type State, states } from './states.ts'
 import { challengeOf, steppedUp } from './step-up.ts'

@@ -2,7 +2,7 @@
 // It names no reviewer and shows nothing that the caller did not send.
 import type { Hold } from './nouns.ts'
 import { tally } from './people.ts'
-import { countedVotes } from './release.ts'
+import { countedVotes } from './ready.ts'
 import type { Settings } from './settings.ts'
 import { taskStatus } from './states.ts'
 

@@ -1,7 +1,7 @@
 // Step-up (RFC 9470): what sign-in a rule wants of whoever lets a call go, at the API and on the console.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { browser } from '../src/commands/demo/browser.ts'
-import { brokenGlass, countedVotes } from '../src/release.ts'
+import { brokenGlass, countedVotes } from '../src/ready.ts'
 import type { Approve, Rule } from '../src/settings.ts'
 import { challengeOf, steppedUp, stepUpError } from '../src/step-up.ts'
 import { type ConsoleStage, hidden, loginOf, startConsole, words } from './support/console.ts'
