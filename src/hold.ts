@@ -8,6 +8,9 @@ import type { Store, StoredHold } from './store/store.ts'
 /** A retry that comes this soon after its hold expired, lapsed or was revoked is told so, instead of paging reviewers again. */
 export const endToldMs = 30_000
 
+/** For this long an identical call is told that an earlier one was delivered, or may have been, without an answer. */
+export const uncertainMs = 10 * 60_000
+
 const digestVersion = 'holdpoint digest v1'
 
 /** Headers that change from retry to retry without changing the call (DESIGN §3, "Digest"). Lower case. */

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import { credential } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, type MemoryAnswer, rebuilt, type Sending, type Sink, targetAt, toMemory } from './forward.ts'
-import { endToldMs, openRequest, readHold, sealAnswer } from './hold.ts'
+import { endToldMs, openRequest, readHold, sealAnswer, uncertainMs } from './hold.ts'
 import type { Call, Caller, Entry, Header, HeldCall, Hold } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { countedVotes, given, readiness, stoppable } from './ready.ts'
@@ -22,8 +22,6 @@ const retryMs = 5_000
 const retryMaxMs = 60_000
 /** An async answer that takes longer than this to end is not kept. */
 const answerMs = 10 * 60_000
-/** For this long an identical call is told that an earlier one was delivered, or may have been, without an answer. */
-const uncertainMs = 10 * 60_000
 const keptMs = 3600_000
 const finishTriesMs = [0, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000]
 

@@ -1,7 +1,7 @@
 // The clock's way: makes visible what the store's clock already decided (every move checks its own deadline), takes up approved
 // async holds that nobody sends, and loses leases that nobody renews. Any replica may sweep; a hold moves once.
 import { toError } from './errors.ts'
-import { endToldMs, isNewer, verifiedHold } from './hold.ts'
+import { endToldMs, isNewer, uncertainMs, verifiedHold } from './hold.ts'
 import type { Entry, Hold } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { aboutHold } from './record.ts'
@@ -9,7 +9,6 @@ import type { Move, StoredHold } from './store/store.ts'
 
 const everyMs = 500
 const batch = 200
-const uncertainMs = 10 * 60_000
 
 export type Sweep = { close(): Promise<void> }
 
