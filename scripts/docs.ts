@@ -20,6 +20,8 @@ const remedies: Record<ErrorCode, string> = {
   approval_void: 'Rules, caller or upstream changed after the approval. Ask again: it becomes a new hold.',
   no_owner:
     "Put an `owner` claim into the agent's tokens, list it under `people[].owns`, or set `ownerless: accept` for its issuer.",
+  no_upstream_identity:
+    "The upstream's `credential.kubernetes.impersonate` makes no user of this caller, or one that it must not: see `detail`.",
   no_eligible_reviewer: 'Everybody the rule names is behind the call. The rule needs another approver.',
   not_approver: 'Somebody whom the rule names has to decide.',
   own_call: 'Somebody else has to decide. There is no exception, for administrators neither.',
@@ -31,6 +33,7 @@ const remedies: Record<ErrorCode, string> = {
   already_delivered: 'The upstream has done it. Do not send it again before you looked.',
   delivery_unknown: 'Find out at the upstream whether it was done. Holdpoint does not send it again by itself.',
   already_decided: 'Read the hold again: it is not pending any more.',
+  values_unseen: 'Look at the hidden values, or say in `unseen` how many of them you approve without having looked.',
   view_changed: 'Read the hold again and decide on what it says now.',
   hold_cancelled: 'Its caller withdrew it. Send it anew if it is needed after all.',
   not_delivered: 'Wait for the approval; the task says where it stands.',

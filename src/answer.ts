@@ -1,8 +1,8 @@
 // The one place that turns an error into an answer: problem+json (or the shape the upstream's clients expect), with Proxy-Status.
 import type { ServerResponse } from 'node:http'
 import { type ErrorCode, type HoldpointError, problem } from './errors.ts'
-import type { Header } from './nouns.ts'
-import type { UpstreamKind } from './upstreams/upstream.ts'
+import type { Call, Header } from './nouns.ts'
+import { plainRefusal, type UpstreamKind } from './upstreams/upstream.ts'
 
 // RFC 9209 §2.3: the error types that fit; everything else we refuse is http_request_denied.
 const proxyErrors: Partial<Record<ErrorCode, string>> = {
@@ -36,20 +36,22 @@ const ownHead = (error: HoldpointError): Header[] => [
 export const answerError = (
   response: ServerResponse,
   error: HoldpointError,
-  how: { readonly kind?: UpstreamKind; readonly task?: boolean; readonly close?: boolean } = {},
+  how: {
+    /** In the shape that clients of this kind expect, for the call as far as it is known. */
+    readonly like?: { readonly kind: UpstreamKind; readonly call: Call | undefined }
+    readonly task?: boolean
+    readonly close?: boolean
+  } = {},
 ): void => {
   if (response.headersSent) {
     response.destroy()
     return
   }
   const document = problem(error, how.task)
-  const { headers, body } = how.kind?.refusal(error, document) ?? {
-    headers: [['Content-Type', 'application/problem+json']] as const,
-    body: JSON.stringify(document),
-  }
+  const { status, headers, body } = (how.like?.kind.refusal ?? plainRefusal)(error, document, how.like?.call)
   write(
     response,
-    error.status,
+    status ?? error.status,
     [...headers, ...ownHead(error), ...(how.close ? [['Connection', 'close'] as const] : [])],
     body,
   )

@@ -1,9 +1,11 @@
 // A held call from its caller's side: opens a hold or re-attaches to the one there is, waits with it, and ends in exactly one answer.
 // Any number of callers may be attached, here or on other replicas; one of them (or, for an async hold, Holdpoint itself) releases it.
 import { type ErrorCode, HoldpointError } from './errors.ts'
+import { limitsOf } from './grant.ts'
 import {
   callerIdentity,
   digestOf,
+  isVolatile,
   newHoldId,
   newSalt,
   openAnswer,
@@ -11,12 +13,14 @@ import {
   saltedDigest,
   sealRequest,
   sealView,
+  shownToken,
   signHead,
 } from './hold.ts'
 import type { Identified } from './identify.ts'
-import { kindOf } from './judge.ts'
+import { kindOf, secretsOf } from './judge.ts'
+import { partsOf } from './like.ts'
 import { makeView } from './mask.ts'
-import type { Action, Behind, Body, Call, Caller, Header, HeldCall, Hold, HoldHead, KeptAnswer } from './nouns.ts'
+import type { Action, Behind, Body, Call, Caller, Header, HeldCall, Hold, HoldHead, KeptAnswer, View } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { approversOf } from './people.ts'
 import type { Prefer } from './prefer.ts'
@@ -28,6 +32,8 @@ import { live } from './states.ts'
 import { statusUrl } from './task.ts'
 
 const dayMs = 24 * 3600_000
+/** Of the hidden values of a partly seen hold, so many are named in its head; the view names all. */
+const unseenNamed = 8
 const denials = { windowMs: 10 * 60_000, limit: 3, pauseMs: 10 * 60_000 }
 /** For this long the same call gets the same denial, and nobody is asked again. */
 export const coolDownMs = 60_000
@@ -37,6 +43,7 @@ export type Held = {
   readonly call: Call
   readonly caller: Caller
   readonly again: Identified['again']
+  readonly opaque: Identified['opaque']
   readonly behind: Behind
   readonly upstream: Upstream
   readonly upstreamTarget: string
@@ -76,23 +83,31 @@ export type OpenedHold = { readonly id: string; readonly attached: boolean }
 
 /**
  * Opens a hold for this call, or finds the one it belongs to.
+ * @param earlyMs for so long this caller may open no other hold; it may still find one
  * @throws duplicate_request, denied_too_often, too_many_holds, unreadable_body, store_unavailable
  */
-export const openHold = async (parts: Parts, held: Held): Promise<OpenedHold> => {
+export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<OpenedHold> => {
   const { settings, call, caller, behind, upstream, rules } = held
   const { keys, store } = parts
   const identity = callerIdentity(caller, behind)
   const volatile = new Set([...kindOf(upstream).volatileHeaders, ...upstream.volatileHeaders])
-  const digest = digestOf({
-    identity,
-    upstream: upstream.name,
-    method: call.method,
-    target: held.upstreamTarget,
-    // A call that asks for a tunnel is another one than the same without.
-    headers: call.upgrade === undefined ? held.headers : [...held.headers, ['upgrade', call.upgrade]],
-    volatile,
-    body: held.bytes,
-  })
+  // A call that asks for a tunnel is another one than the same without.
+  const headers: readonly Header[] = [
+    ...(call.upgrade === undefined ? held.headers : [...held.headers, ['upgrade', call.upgrade] as const]),
+    ...scoped(call),
+  ]
+  const digestWithout = (left: ReadonlySet<string>): Buffer =>
+    digestOf({
+      identity,
+      upstream: upstream.name,
+      method: call.method,
+      target: held.upstreamTarget,
+      headers,
+      volatile: left,
+      body: held.bytes,
+    })
+  const digest = digestWithout(volatile)
+  const bare = held.idempotencyKey === undefined ? digest : digestWithout(new Set([...volatile, 'idempotency-key']))
   const id = newHoldId()
   const salt = newSalt()
   const now = await store.now()
@@ -114,6 +129,7 @@ export const openHold = async (parts: Parts, held: Held): Promise<OpenedHold> =>
     action,
     rules,
     body: held.body,
+    secrets: secretsOf(upstream, request),
     fingerprint: value =>
       Buffer.from(keys.fingerprints(value, `mask ${rules[0]?.name ?? ''}`)[0] ?? '', 'base64url')
         .toString('hex')
@@ -121,19 +137,20 @@ export const openHold = async (parts: Parts, held: Held): Promise<OpenedHold> =>
   })
   // Once it is open nobody sees what goes through it: whoever approves it must know.
   const view =
-    call.upgrade === undefined ? made : { ...made, line: `Open an interactive session (${call.upgrade}): ${made.line}` }
+    call.upgrade === undefined
+      ? {
+          ...made,
+          ...likened(
+            held,
+            headers.filter(([name]) => !isVolatile(name.toLowerCase(), volatile)),
+            keys,
+          ),
+        }
+      : { ...made, line: `Open an interactive session (${call.upgrade}): ${made.line}` }
   // What nobody can be shown, nobody can approve; it is refused now rather than after a reviewer has been called.
   const unshown =
-    view.body.kind === 'opaque'
-      ? view.body.why
-      : view.body.kind === 'shown' && view.body.cut
-        ? 'it is too long to be shown whole'
-        : undefined
-  const cut = view.body.kind === 'shown' && view.body.cut
-  if (
-    unshown !== undefined &&
-    (cut || rules.some(rule => rule.approve.some(approve => approve.unreadable === 'deny')))
-  ) {
+    view.body.kind === 'opaque' ? view.body.why : view.body.kind === 'shown' ? view.body.unshown : undefined
+  if (unshown !== undefined && rules.some(rule => rule.approve.some(approve => approve.unreadable === 'deny'))) {
     throw new HoldpointError(
       'unreadable_body',
       `The body cannot be shown to a reviewer (${unshown}), so it cannot be approved. A rule may say "unreadable: digest".`,
@@ -156,6 +173,10 @@ export const openHold = async (parts: Parts, held: Held): Promise<OpenedHold> =>
     method: call.method,
     digest: saltedDigest(salt, digest),
     fingerprint: keys.fingerprints(digest, 'digest')[0] ?? '',
+    same: keys.fingerprints(bare, 'same')[0] ?? '',
+    ...(view.unseen.length === 0
+      ? {}
+      : { unseen: { count: view.unseen.length, paths: view.unseen.slice(0, unseenNamed) } }),
     size: held.bytes.length,
     onDisconnect: rules.some(rule => rule.approve.some(approve => approve.onDisconnect === 'cancel'))
       ? 'cancel'
@@ -177,9 +198,11 @@ export const openHold = async (parts: Parts, held: Held): Promise<OpenedHold> =>
           },
         }),
     pauses: denialKeys(parts, identity, rules),
-    caps: { perCaller: limits.holdsPerCaller, holds: limits.holds, bytes: limits.heldBytes },
+    caps: { perCaller: earlyMs > 0 ? 0 : limits.holdsPerCaller, holds: limits.holds, bytes: limits.heldBytes },
     head: signHead(keys, head),
-    facts: { ...(held.async ? { async: true as const } : {}), tokenUntilAt: caller.expiresAt },
+    facts: held.async
+      ? { async: true, ...shownToken(keys, id, caller, held.opaque) }
+      : shownToken(keys, id, caller, undefined),
     sealed: { request: sealRequest(keys, id, request), view: sealView(keys, id, view) },
     bytes: held.bytes.length,
     dueAt: head.expiresAt,
@@ -213,9 +236,29 @@ export const openHold = async (parts: Parts, held: Held): Promise<OpenedHold> =>
       )
     }
     case 'full':
-      throw new HoldpointError('too_many_holds', fullDetail(opened.scope, limits.holdsPerCaller), { retryAfterS: 5 })
+      throw earlyMs > 0 && opened.scope === 'caller'
+        ? new HoldpointError(
+            'too_many_holds',
+            `You opened ${limits.holdsPerMinute} holds within a minute (limits.holdsPerMinute). Those that are open go on.`,
+            { retryAfterS: Math.ceil(earlyMs / 1000) },
+          )
+        : new HoldpointError('too_many_holds', fullDetail(opened.scope, limits.holdsPerCaller), { retryAfterS: 5 })
   }
 }
+
+// What a grant compares. Keyed per rule, so that equal values under two rules are not to be recognised.
+const likened = (held: Held, headers: readonly Header[], keys: Parts['keys']): Partial<Pick<View, 'parts'>> => {
+  const [rule, ...more] = held.rules
+  if (rule === undefined || more.length > 0 || limitsOf(rule) === undefined) return {}
+  const { upstream, upstreamTarget: target } = held
+  const print = (value: string | Uint8Array): string =>
+    keys.fingerprints(value, `grant ${rule.name}`)[0]?.slice(0, 22) ?? ''
+  return { parts: partsOf({ ...held, upstream: upstream.name, target, headers }, print) }
+}
+
+// Where a signed call goes is in no header that is left: no header of a caller has such a name.
+const scoped = ({ scope }: Call): readonly Header[] =>
+  scope === undefined ? [] : [[':scope', JSON.stringify([scope.service, scope.region, scope.bucket ?? null])]]
 
 // The key of a handshake is a number used once: it says nothing, and looks like a secret.
 const shownOf = (headers: readonly Header[], upgrade: string): readonly Header[] => [
@@ -251,6 +294,7 @@ export type Wait = {
   readonly settings: Settings
   /** Is the caller's token still good? */
   readonly again: Identified['again']
+  readonly opaque: Identified['opaque']
   readonly prefer: Prefer
   /** How long to block, counted from now. */
   readonly waitMs: number
@@ -278,19 +322,20 @@ export const attend = async (parts: Parts, id: string, wait: Wait): Promise<Ende
   const until = AbortSignal.any([over.signal, wait.gone, wait.drain])
   let wasLive = false
   try {
-    for (let tried = -1; ; ) {
+    for (let tried = -1, first = true; ; ) {
       const woken = wakened(parts, id, until)
       try {
         const hold = await readHold(parts.store, parts.keys, id)
         if (hold === undefined)
           throw new HoldpointError('unknown_hold', 'The hold is gone. The same call asks for a new approval.')
         wasLive ||= live.has(hold.state)
-        const ended = await step(parts, hold, wait, wasLive || wait.keyed)
+        const ended = await step(parts, hold, wait, wasLive || wait.keyed, first)
         // Somebody else moved it: look again at once, but never twice at the same revision.
         if (ended === 'again' && hold.rev !== tried) {
           tried = hold.rev
           continue
         }
+        first = false
         if (ended !== 'wait' && ended !== 'again') return ended
         if (until.aborted) return stillWaiting(hold, wait)
         await woken.next
@@ -318,7 +363,13 @@ const wakened = (parts: Parts, id: string, until: AbortSignal): { next: Promise<
   }
 }
 
-const step = async (parts: Parts, hold: Hold, wait: Wait, mine: boolean): Promise<Ended | 'wait' | 'again'> => {
+const step = async (
+  parts: Parts,
+  hold: Hold,
+  wait: Wait,
+  mine: boolean,
+  first: boolean,
+): Promise<Ended | 'wait' | 'again'> => {
   const { head, state, facts } = hold
   const again = wait.keyed ? ' To ask again, use a new Idempotency-Key.' : ''
   const end = (code: ErrorCode, detail: string): never => {
@@ -336,8 +387,12 @@ const step = async (parts: Parts, hold: Hold, wait: Wait, mine: boolean): Promis
             'already_delivered',
             'The tunnel of this approval is open already. End it first, or ask for another one with an Idempotency-Key of its own.',
           )
-    case 'pending':
-      return 'wait'
+    case 'pending': {
+      // A grant is asked for when a call comes, not while it waits: then it is its reviewers' to decide.
+      if (!first || facts.async || wait.prefer.async || wait.gone.aborted) return 'wait'
+      const released = await release(parts, hold, wait.taker)
+      return released.word === 'answered' ? released : released.word === 'held' ? 'wait' : 'again'
+    }
     case 'approved': {
       if (facts.async || wait.prefer.async || wait.gone.aborted) return 'wait'
       // The call has waited: its token may have been taken back meanwhile. The approval stands for one that is still good.

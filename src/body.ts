@@ -2,9 +2,11 @@
 // only for looking. Whatever two readers could take for different things is `unknown`, with the reason, and never guessed.
 import type { IncomingMessage } from 'node:http'
 import { brotliDecompressSync, constants, crc32, inflateRawSync, inflateSync, zstdDecompressSync } from 'node:zlib'
-import { parseStrict } from './json.ts'
-import type { Body, Header } from './nouns.ts'
-import { parsePairs } from './pairs.ts'
+import { parseLines, parseStrict } from './json.ts'
+import { type MediaType, mediaType } from './media-type.ts'
+import { type Part, parseMultipart } from './multipart.ts'
+import type { Body, Header, Json, Unread } from './nouns.ts'
+import { parsePairs, unprintable } from './pairs.ts'
 
 /**
  * Reads a body until it ends or more than `limit` bytes are there. With `complete: false` the rest is still unread in the request,
@@ -36,52 +38,60 @@ export const parseBody = (headers: readonly Header[], bytes: Buffer, inspect: nu
   const plain = decodeContent(linesOf(headers, 'content-encoding'), bytes, inspect, `${inspect} bytes (limits.inspect)`)
   if (typeof plain === 'string') return unknown(plain)
 
-  if (type.essence === 'application/json' || type.essence.endsWith('+json')) {
+  return { ...readAs(type, plain, size), content: plain }
+}
+
+const readAs = (type: MediaType, plain: Buffer, size: number): Body => {
+  const unknown = (why: string): Body => ({ kind: 'unknown', why, size })
+  if (type.essence === 'application/json' || type.essence.endsWith('+json') || amzJson.test(type.essence)) {
     const parsed = parseStrict(plain)
     return 'unknown' in parsed ? unknown(parsed.unknown) : { kind: 'json', value: parsed.value, size }
+  }
+  if (/^application\/(?:(?:[^/]*[+])?yaml)$/.test(type.essence)) {
+    const parsed = jsonInYaml(plain)
+    return parsed === undefined ? { kind: 'other', size } : { kind: 'json', value: parsed, size }
   }
   if (type.essence === 'application/x-www-form-urlencoded') {
     const pairs = parseForm(plain)
     return typeof pairs === 'string' ? unknown(pairs) : { kind: 'form', pairs, size }
   }
-  if (type.essence.startsWith('multipart/')) return unknown('multipart bodies are not read')
-  if (severalValues.has(type.essence)) return unknown('bodies of several JSON values are not read')
+  if (jsonLines.has(type.essence)) {
+    const parsed = parseLines(plain)
+    return 'unknown' in parsed ? unknown(parsed.unknown) : { kind: 'records', values: parsed.values, size }
+  }
+  if (type.essence === 'multipart/form-data') {
+    const parts = parseMultipart(type, plain)
+    if (typeof parts === 'string') return unknown(parts)
+    const fields = parts.map((part): readonly [string, string | Unread] => [part.name, fieldOf(part)])
+    return namesCharset(fields) ? unknown(ownCharset) : { kind: 'multipart', fields, size }
+  }
+  if (type.essence.startsWith('multipart/')) return unknown('multipart bodies other than forms are not read')
+  if (type.essence === 'application/json-seq') return unknown('JSON text sequences are not read')
   return { kind: 'other', size }
 }
 
-const severalValues: ReadonlySet<string> = new Set([
+// What AWS calls its JSON.
+const amzJson = /^application\/x-amz-json-1\.[01]$/
+
+// YAML 1.2 §1.3: JSON is YAML, and many clients write nothing else. But for tabs and surrogates, which YAML reads otherwise or not at all.
+const jsonInYaml = (plain: Buffer): Json | undefined => {
+  const parsed = parseStrict(plain)
+  return 'unknown' in parsed || plain.includes(0x09) || /\\u[dD][89a-fA-F]/.test(plain.toString('latin1'))
+    ? undefined
+    : parsed.value
+}
+
+const jsonLines: ReadonlySet<string> = new Set([
   'application/x-ndjson',
   'application/ndjson',
   'application/jsonl',
   'application/jsonlines',
   'application/x-jsonlines',
-  'application/json-seq',
 ])
 
 /** The values of every line of a header; `lower` is its name in lower case. */
 export const linesOf = (headers: readonly Header[], lower: string): readonly string[] =>
   headers.flatMap(([name, value]) => (name.toLowerCase() === lower ? [value] : []))
-
-// ---- media type (RFC 9110 §8.3.1)
-
-const token = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
-const parameter = `[ \\t]*;[ \\t]*(${token})=(${token}|"[^"\\\\]*")`
-const mediaTypes = new RegExp(`^(${token}/${token})((?:${parameter})*)[ \\t]*$`)
-
-const mediaType = (lines: readonly string[]): { readonly essence: string } | string => {
-  const [line] = lines
-  if (line === undefined) return 'it has no Content-Type'
-  const found = lines.length === 1 ? mediaTypes.exec(line) : null
-  if (found === null) return 'its Content-Type is not one plain media type'
-  const names = new Set<string>()
-  for (const [, name = '', value = ''] of (found[2] ?? '').matchAll(new RegExp(parameter, 'g'))) {
-    const lower = name.toLowerCase()
-    if (names.has(lower)) return 'its Content-Type gives a parameter twice'
-    names.add(lower)
-    if (lower === 'charset' && !/^"?utf-8"?$/i.test(value)) return 'its charset is not utf-8'
-  }
-  return { essence: (found[1] ?? '').toLowerCase() }
-}
 
 // ---- content coding
 
@@ -158,17 +168,34 @@ const decoders: ReadonlyMap<string, Decoder> = new Map([
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-const parseForm = (bytes: Buffer): ReturnType<typeof parsePairs> => {
-  let text: string
+const textOf = (bytes: Buffer): string | undefined => {
   try {
-    text = utf8.decode(bytes)
+    const text = utf8.decode(bytes)
+    return text.startsWith('\ufeff') ? undefined : text
   } catch {
-    return 'it is not UTF-8'
+    return undefined
   }
-  if (/[^\x21-\x7e\x80-\uffff]/.test(text) || text.startsWith('\ufeff'))
-    return 'it has a raw space, control character or byte order mark'
+}
+
+// A form that names its own charset is decoded by that name (HTML §4.10.21.4, RFC 7578 §4.6), which we do not do.
+const ownCharset = 'it names its own charset'
+const namesCharset = (fields: readonly (readonly [name: string, ...unknown[]])[]): boolean =>
+  fields.some(([name]) => name === '_charset_')
+
+const parseForm = (bytes: Buffer): ReturnType<typeof parsePairs> => {
+  const text = textOf(bytes)
+  if (text === undefined) return 'it is not UTF-8, or begins with a byte order mark'
+  if (/[^\x21-\x7e\x80-\uffff]/.test(text)) return 'it has a raw space or control character'
   const pairs = parsePairs(text)
-  // A form that names its own charset is decoded by that name (HTML §4.10.21.4), which we do not do.
-  if (typeof pairs !== 'string' && pairs.some(([name]) => name === '_charset_')) return 'it names its own charset'
-  return pairs
+  return typeof pairs !== 'string' && namesCharset(pairs) ? ownCharset : pairs
+}
+
+const fieldTypes: ReadonlySet<string> = new Set(['text/plain', 'application/json'])
+
+// Some servers keep files apart from fields, and some take whatever has another type than text for a file.
+const fieldOf = ({ filename, type, content }: Part): string | Unread => {
+  if (filename !== undefined) return { unread: 'it is a file' }
+  if (type !== undefined && !fieldTypes.has(type.essence)) return { unread: `it is ${type.essence}` }
+  const text = textOf(content)
+  return text === undefined || unprintable.test(text) ? { unread: 'it is not plain UTF-8 text' } : text
 }

@@ -38,7 +38,7 @@ export const callerOf = (claims: Claims, issuer: Issuer, expiresAt: number, refu
   const client = text(claims, issuer.claims.client)
   const person = text(claims, issuer.claims.person)
   const email = text(claims, issuer.claims.email)
-  const owner = text(claims, issuer.claims.owner)
+  const owner = ownerOf(claims, issuer.claims.owner)
   const name = text(claims, issuer.claims.name)
   const reason = text(claims, issuer.claims.reason)
   const actors = actorsOf(claims.act, issuer, refuse)
@@ -58,6 +58,17 @@ export const callerOf = (claims: Claims, issuer: Issuer, expiresAt: number, refu
     claims,
     expiresAt,
   }
+}
+
+/** Several owners read as one text with commas between them; people.ts takes it apart. */
+const ownerOf = (claims: Claims, names: readonly string[]): string | undefined => {
+  for (const name of names) {
+    const value = claimAt(claims, name)
+    const owners = Array.isArray(value) ? value.flatMap(one => text({ one }, ['one']) ?? []) : []
+    const owner = owners.length > 0 ? owners.join(', ') : text(claims, [name])
+    if (owner !== undefined) return owner
+  }
+  return undefined
 }
 
 const groupsOf = (claims: Claims, issuer: Issuer, refuse: Refuse): readonly string[] => {

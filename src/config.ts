@@ -5,6 +5,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { minimatch } from 'minimatch'
 import type { z } from 'zod'
 import { withCertificates } from './config/certificates.ts'
+import { buildChannels } from './config/channels.ts'
 import { type Doubt, doubts } from './config/doubts.ts'
 import { hashOf } from './config/hash.ts'
 import { interpolate, literalKeys } from './config/interpolate.ts'
@@ -251,10 +252,19 @@ const build = (
     path: one.path,
   }))
   const people = items('people', schema.person)
-  checkIdentities(reader, issuers, console, people)
+  const channelSection = section('channels')
+  const channels = channelSection && buildChannels(reader, channelSection)
+  const channelNames = Object.keys(isMapping(value.channels) ? value.channels : {})
+  checkIdentities(reader, issuers, console, people, channelNames)
   const limits = gate?.limits ?? schema.defaultLimits
   const upstreams = items('upstreams', schema.upstream).map(one => ({
-    value: parts.buildUpstream(reader, one, (main.raw.upstreams as readonly unknown[])[one.path[1] as number], limits),
+    value: parts.buildUpstream(
+      reader,
+      one,
+      (main.raw.upstreams as readonly unknown[])[one.path[1] as number],
+      limits,
+      about.folder,
+    ),
     path: one.path,
   }))
   parts.checkUpstreams(reader, upstreams)
@@ -268,6 +278,7 @@ const build = (
     upstreams: upstreams.map(one => one.value),
     upstreamNames: names('upstreams'),
     people: people.map(one => one.value),
+    channels: channelNames,
   })
   if (
     gate === undefined ||
@@ -275,6 +286,7 @@ const build = (
     admin === undefined ||
     store === undefined ||
     audit === undefined ||
+    channels === undefined ||
     gateSection === undefined
   )
     return undefined
@@ -294,6 +306,7 @@ const build = (
     ruleFiles: files
       .filter(({ source, rules }) => source !== main.source || rules.length > 0)
       .map(({ source }) => source.file),
+    channels,
     audit,
     tokenGraceMs: gateSection.tokenGrace,
   }

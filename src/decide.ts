@@ -2,25 +2,38 @@
 // is the hold theirs to see, are they behind the call, do they qualify, is it still the call they saw, does it make enough votes.
 // Judged on one revision and moved on that revision: if anything changed in between, it is judged again.
 import { coolDownMs, denialOf } from './attend.ts'
+import { besides } from './beside.ts'
 import { commentOf } from './comment.ts'
-import type { Desk } from './console/desk.ts'
+import type { Desk, GrantWord } from './console/desk.ts'
+import { counting } from './counts.ts'
+import { entries } from './entries.ts'
 import { HoldpointError } from './errors.ts'
-import { endToldMs, openRequest, signVerdict, viewOf } from './hold.ts'
+import { explainCall } from './explain.ts'
+import { aboutGrant, grantOf, newLedger } from './grant.ts'
+import { granting } from './granting.ts'
+import { endToldMs, openRequest, openView, signVerdict, viewOf } from './hold.ts'
+import { confirmUnseen, hiddenOf, looks } from './looks.ts'
 import { printable } from './mask.ts'
 import type { Hold, HoldView, Reviewer, Verdict } from './nouns.ts'
 import type { Parts } from './parts.ts'
-import { reviewerKeys, tally } from './people.ts'
-import { countedVotes, rulesNow, shortest } from './ready.ts'
+import { reviewerKeys } from './people.ts'
+import { rulesNow, shortest } from './ready.ts'
 import { aboutHold, whoReviews } from './record.ts'
+import { describedOf } from './rehearse.ts'
+import { type Again, enough, fallen, without } from './requalify.ts'
+import { revealing } from './reveal.ts'
 import type { Rule, Settings } from './settings.ts'
 import { reading } from './show.ts'
 import { steppedUp, stepUpError } from './step-up.ts'
 import { stopping } from './stop.ts'
 import type { Move } from './store/store.ts'
 
-export const decide = (parts: Parts): Desk => {
+export const decide = (parts: Parts, again: Again = async earlier => earlier): Desk => {
   const { store, keys, record } = parts
   const read = reading(parts)
+  const counts = counting(parts)
+  const grants = granting(parts, read)
+  const looked = looks({ shelf: store.shelf, keys })
   const { seen, viewFor, youOf, standingOf, glassOf, isBehind, voted } = read
 
   // ---- a verdict
@@ -50,7 +63,8 @@ export const decide = (parts: Parts): Desk => {
     settings: Settings,
     verdict: Verdict['verdict'],
     comment: string | undefined,
-    view: string | undefined,
+    { view, unseen: said }: Pick<Parameters<Desk['decide']>[3], 'view' | 'unseen'>,
+    grant?: GrantWord,
   ): Promise<'done' | 'changed'> => {
     const { head } = hold
     const where = { hold: head.id }
@@ -113,11 +127,20 @@ export const decide = (parts: Parts): Desk => {
       throw new HoldpointError('malformed', 'comment: this rule needs a comment with the verdict.', where)
     }
     if (verdict === 'approve' && voted(reviewer, hold, settings))
-      throw new HoldpointError(
-        'already_decided',
-        'You have approved it already; it needs somebody else as well.',
-        where,
+      throw await refusedVerdict(
+        reviewer,
+        hold,
+        verdict,
+        new HoldpointError('already_decided', 'You have approved it already; it needs somebody else as well.', where),
       )
+
+    const shown = verdict === 'deny' ? undefined : await openView(store, keys, head.id)
+    if (verdict !== 'deny' && shown === undefined)
+      throw new HoldpointError('view_changed', 'What was shown of this call is gone; it can only be denied.', where)
+    const hidden = hiddenOf(shown, shown === undefined ? [] : await looked.of(reviewer, head, shown), now.rules)
+    if (verdict !== 'deny') confirmUnseen(hidden, said, head.id)
+    const unseen = hidden.unseen.length === 0 ? {} : { unseen: hidden.not_looked_at }
+    const terms = grant === undefined ? {} : { grant: await grants.terms(hold, settings, grant) }
 
     const given: Verdict = {
       version: 1,
@@ -127,27 +150,46 @@ export const decide = (parts: Parts): Desk => {
       person: reviewerKeys(reviewer, settings)[0] ?? '',
       keys: reviewerKeys(reviewer, settings),
       ...(comment === undefined ? {} : { comment }),
+      ...unseen,
+      ...terms,
       view: viewOf(head),
       at: hold.now,
     }
-    const move = verdict === 'deny' ? denied(hold, given) : counted(hold, given, now.rules, settings)
+    const fell = verdict === 'approve' ? await fallen(hold, given, now.rules, settings, again) : []
+    const facts = without(hold, fell)
+    const move = verdict === 'deny' ? denied(hold, given) : counted({ ...hold, facts }, given, now.rules, settings)
+    const after: Hold = { ...hold, facts, state: 'approved', verdicts: [...hold.verdicts, given] }
+    const made = move.move === 'approve' && now.sole ? grantOf(after, settings) : undefined
+    const log = made === undefined ? {} : { grant: aboutGrant(made) }
     const moved = await store.holds.move({
       ...move,
       hold: head.id,
       rev: hold.rev,
       beforeAt: deadline,
       verdict: signVerdict(keys, given),
+      ...(made === undefined ? {} : { swap: newLedger(keys, made) }),
       entry: record.entry({
         ...aboutHold(head),
         kind: alone ? 'verdict.break_glass' : 'verdict.accepted',
         reviewer: whoReviews(reviewer),
         detail: move.move,
         ...(comment === undefined ? {} : { comment }),
+        ...unseen,
+        ...log,
       }),
       durable: true,
     })
     switch (moved.word) {
       case 'moved':
+        for (const { reviewer: earlier } of fell)
+          record.note({
+            ...aboutHold(head),
+            kind: 'verdict.dropped',
+            reviewer: whoReviews(earlier),
+            detail: 'no longer qualifies',
+          })
+        if (made !== undefined)
+          record.note({ ...aboutHold(head), kind: 'grant.made', reviewer: whoReviews(reviewer), ...log })
         return 'done'
       case 'changed':
         return 'changed'
@@ -193,21 +235,16 @@ export const decide = (parts: Parts): Desk => {
     denial: denialOf(parts, hold.head),
   })
 
-  /** The deciding vote re-qualifies the earlier ones: all of them are counted as people and rules are now. */
+  /** The deciding vote re-qualifies the earlier ones: all of them are counted as people, groups and rules are now. */
   const counted = (
     hold: Hold,
     given: Verdict,
     rules: readonly Rule[],
     settings: Settings,
   ): Pick<Move, 'move' | 'facts' | 'dueAt'> => {
-    const votes = countedVotes({ ...hold, verdicts: [...hold.verdicts, given] }, settings)
-    const enough =
-      rules.length > 0 &&
-      rules.every(rule => {
-        const { have, needed } = tally(rule, votes, settings)
-        return needed >= 1 && have >= needed
-      })
-    if (!enough && given.verdict !== 'break_glass') return { move: 'vote' }
+    const dropped = hold.facts.dropped === undefined ? {} : { dropped: hold.facts.dropped }
+    const decides = enough({ ...hold, verdicts: [...hold.verdicts, given] }, rules, settings)
+    if (!decides && given.verdict !== 'break_glass') return { move: 'vote', facts: dropped }
     const untilAt = given.at + shortest(rules, approve => approve.approvedForMs)
     return {
       move: 'approve',
@@ -215,6 +252,7 @@ export const decide = (parts: Parts): Desk => {
         approvedAt: given.at,
         approvedUntilAt: untilAt,
         decidedBy: given.reviewer.name,
+        ...dropped,
         ...(given.comment === undefined ? {} : { comment: given.comment }),
       },
       dueAt: untilAt,
@@ -249,6 +287,25 @@ export const decide = (parts: Parts): Desk => {
     }
   }
 
+  /** The hold a verdict is tried on. That it exists is kept from whoever may not see it, that they tried is not kept from the log. */
+  const tried = async (
+    reviewer: Reviewer,
+    id: string,
+    verdict: Verdict['verdict'],
+  ): Promise<{ hold: Hold; settings: Settings }> => {
+    try {
+      return await seen(reviewer, id)
+    } catch (error) {
+      if (error instanceof HoldpointError && error.code === 'unknown_hold') {
+        const { code } = error
+        // Whether there is such a hold or not: the answer takes the same time.
+        record.note({ kind: 'verdict.refused', hold: id, reviewer: whoReviews(reviewer), code, detail: verdict })
+        await record.flush()
+      }
+      throw error
+    }
+  }
+
   return {
     async show(reviewer, id) {
       const { hold, settings } = await seen(reviewer, id)
@@ -258,8 +315,8 @@ export const decide = (parts: Parts): Desk => {
     async decide(reviewer, id, verdict, word) {
       const comment = commentOf(keys, word.comment)
       for (;;) {
-        const { hold, settings } = await seen(reviewer, id)
-        if ((await judged(reviewer, hold, settings, verdict, comment, word.view)) === 'done') {
+        const { hold, settings } = await tried(reviewer, id, verdict)
+        if ((await judged(reviewer, hold, settings, verdict, comment, word)) === 'done') {
           return viewFor(reviewer, (await seen(reviewer, id)).hold, settings)
         }
       }
@@ -340,9 +397,32 @@ export const decide = (parts: Parts): Desk => {
       })
     },
 
+    reveal: revealing(parts, read),
+
+    async grant(reviewer, id, grant, word) {
+      const comment = commentOf(keys, word.comment)
+      for (;;) {
+        const { hold, settings } = await tried(reviewer, id, 'approve')
+        if ((await judged(reviewer, hold, settings, 'approve', comment, word, grant)) === 'done')
+          return viewFor(reviewer, (await seen(reviewer, id)).hold, settings)
+      }
+    },
+    planGrant: grants.planGrant,
+    grants: grants.grants,
+    showGrant: grants.showGrant,
+    revokeGrant: grants.revokeGrant,
+
     list: read.list,
-    audit: read.audit,
+    audit: entries(parts),
     rules: read.rules,
+    counts: async reviewer => ((await read.rules(reviewer)).length === 0 ? { of: 0, rules: {} } : counts()),
+    beside: besides(parts, read),
+    async explain(reviewer, call) {
+      const settings = parts.settings()
+      if ((await read.rules(reviewer)).length < settings.rules.length)
+        throw new HoldpointError('not_approver', 'Only who may read the rules may ask what they would say.')
+      return explainCall(settings, describedOf(call, settings))
+    },
 
     ...stopping(parts),
 

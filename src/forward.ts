@@ -1,11 +1,13 @@
 // Sends a call to its upstream and streams the answer into a sink: fresh head lines, the target and the body exactly as given, no
 // redirects, no retries, no environment proxies. The result says what is known of what was sent, nothing more.
 import { type Duplex, Readable } from 'node:stream'
-import { Client, type Dispatcher, Pool } from 'undici'
-import { answerHeaders } from './headers.ts'
+import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
+import { withoutContinue } from './continue.ts'
+import { flowed } from './flow.ts'
+import { announced, answerHeaders, answerTrailers, nominated } from './headers.ts'
 import type { Call, Header } from './nouns.ts'
 import type { Upstream } from './settings.ts'
-import { switched } from './websocket.ts'
+import { spelledOut, switched } from './websocket.ts'
 
 export { rebuilt } from './headers.ts'
 export { type MemoryAnswer, toMemory, toResponse } from './sinks.ts'
@@ -36,6 +38,8 @@ export type Sink = {
   /** False: no more, please, until the function given to `onDrain` is called. */
   data(chunk: Buffer): boolean
   onDrain(resume: () => void): void
+  /** Its taker asked for trailers: they are announced, and handed to `end`. */
+  readonly trailers?: boolean
   end(trailers: readonly Header[]): void
   /** The body broke off: nobody may take what came for the whole. */
   broken?(): void
@@ -59,6 +63,7 @@ export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
     const body = bodyOf(sending)
     let controller: Dispatcher.DispatchController | undefined
     let status: number | undefined
+    let named: ReadonlySet<string> | undefined
     let settled = false
 
     const settle = (sent: Sent): void => {
@@ -95,7 +100,7 @@ export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
         body: body.content as Readable | Uint8Array | null,
         headersTimeout: upstream.timeouts.headersMs,
         bodyTimeout: upstream.timeouts.idleMs,
-        ...(upgrade !== undefined ? { upgrade } : fresh ? { reset: true } : {}),
+        ...(upgrade !== undefined ? { upgrade: spelledOut[upgrade] } : fresh ? { reset: true } : {}),
       },
       {
         onRequestStart(started) {
@@ -108,22 +113,25 @@ export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
           if (code === 101) return started.abort(new Error('the upstream switched to no protocol that was asked for'))
           if (code < 200) return sink.informational?.(code, answerHeaders(headers, code))
           status = code
-          sink.head(code, answerHeaders(headers, code), statusText)
+          named = nominated(headers)
+          const line = sink.trailers === true ? announced(headers, code) : []
+          sink.head(code, [...answerHeaders(headers, code), ...line], statusText)
           sink.onDrain(() => started.resume())
         },
         onRequestUpgrade(started, _, __, socket) {
           socket.on('error', () => {})
           const headers = lines(started.rawHeaders)
-          if (!settled && switched(headers, sending.headers))
+          if (!settled && upgrade !== undefined && switched(upgrade, headers, sending.headers))
             return settle({ state: 'upgraded', headers: answerHeaders(headers, 101), socket })
           socket.destroy()
-          fail(new Error('the upstream switched protocols without proving that it knows WebSocket'))
+          fail(new Error('the upstream switched protocols without agreeing to the one that was asked for'))
         },
         onResponseData(started, chunk) {
+          flowed(chunk.length)
           if (!sink.data(chunk)) started.pause()
         },
         onResponseEnd(started) {
-          sink.end(lines(started.rawTrailers))
+          sink.end(sink.trailers === true ? answerTrailers(lines(started.rawTrailers), named) : [])
           settle({ state: 'answered', status: status ?? 0, complete: true })
         },
         onResponseError(_, error) {
@@ -196,6 +204,7 @@ const pull = (
       if (released) throw new Error('the answer came before the body had ended')
       const chunk = source.read() as Buffer | null
       if (chunk !== null) {
+        flowed(chunk.length)
         yield chunk
         continue
       }
@@ -227,37 +236,68 @@ type Connections = { readonly dispatcher: Dispatcher; readonly base: string }
 const pools = new Map<string, Connections>()
 
 const connections = (upstream: Upstream, fresh: boolean, tunnel: boolean): Connections => {
-  if (fresh) return connect(upstream, (origin, options) => new Client(origin, options), tunnel)
+  if (fresh) return connect(upstream, patient, tunnel)
   // Pools outlive a reload of the configuration as long as what they stand for stays the same.
   const key = `${upstream.hash} ${upstream.url} ${upstream.timeouts.connectMs} ${upstream.http2} ${upstream.tls?.id}`
   let pool = pools.get(key)
   if (pool === undefined) {
-    pool = connect(upstream, (origin, options) => new Pool(origin, options))
+    pool = connect(upstream, (origin, options) => new Pool(origin, { ...options, factory: patient }))
     pools.set(key, pool)
   }
   return pool
 }
 
+type Options = Client.Options & { readonly connect: buildConnector.connector }
+
 const connect = (
   upstream: Upstream,
-  make: (origin: string, options: Pool.Options & Client.Options) => Dispatcher,
+  make: (origin: string, options: Options) => Dispatcher,
   tunnel = false,
 ): Connections => {
   const url = new URL(upstream.url)
+  // Only one parser has to agree with ours, unless an upstream cannot be spoken to otherwise. A tunnel is always HTTP/1.1.
+  const allowH2 = upstream.http2 && !tunnel
   const dispatcher = make(url.origin, {
-    // Only one parser has to agree with ours, unless an upstream cannot be spoken to otherwise. A tunnel is always HTTP/1.1.
-    allowH2: upstream.http2 && !tunnel,
+    allowH2,
     pipelining: 1,
     maxHeaderSize: 64 * 1024,
     // Said out loud, so that no environment variable can switch it off.
-    connect: {
+    connect: buildConnector({
+      allowH2,
       rejectUnauthorized: true,
       minVersion: 'TLSv1.2',
       timeout: upstream.timeouts.connectMs,
       ...tlsOf(upstream),
-    },
+    }),
   })
   return { dispatcher, base: baseOf(upstream) }
+}
+
+/** One connection at a time, on which `100 Continue` breaks nothing. */
+const patient = (origin: string | URL, options: object): Client => {
+  const { connect: open, ...rest } = options as Options
+  let answerStarts = (): void => {}
+  const client = new Client(origin, {
+    ...rest,
+    connect(target, done) {
+      open(target, (...opened) => {
+        const [, socket] = opened
+        const http2 = socket !== null && 'alpnProtocol' in socket && socket.alpnProtocol === 'h2'
+        answerStarts = socket === null || http2 ? () => {} : withoutContinue(socket)
+        done(...opened)
+      })
+    },
+  })
+  const dispatch = client.dispatch.bind(client)
+  client.dispatch = (request, handler) =>
+    dispatch(request, {
+      ...handler,
+      onRequestStart(controller, context) {
+        answerStarts()
+        handler.onRequestStart?.(controller, context)
+      },
+    })
+  return client
 }
 
 const tlsOf = ({ tls }: Upstream): Partial<Record<'ca' | 'cert' | 'key' | 'servername', string>> => ({

@@ -4,19 +4,19 @@ import { Buffer } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { answerError } from './answer.ts'
 import { parseBody, readWhole } from './body.ts'
-import type { Credential } from './credentials/credential.ts'
-import { credential } from './credentials/make.ts'
+import { credentialOf } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, rebuilt, type Sending, type Sent, type Sink, toResponse } from './forward.ts'
 import { endToEnd } from './headers.ts'
 import { holding } from './holding.ts'
 import type { Identified } from './identify.ts'
-import { type Judged, judge, kindOf } from './judge.ts'
+import { type Judged, judge, kindOf, located } from './judge.ts'
 import { certainSecretIn } from './mask.ts'
 import type { Body, Call, Caller, Entry, Header } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { peopleBehind } from './people.ts'
 import { preferOf } from './prefer.ts'
+import { prove } from './prove.ts'
 import { isPublic, publicEndpoint } from './public.ts'
 import { callRate } from './rate.ts'
 import { receive, settle } from './receive.ts'
@@ -26,8 +26,12 @@ import { carry, type Line } from './session.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
 import { taskEndpoint } from './tasks.ts'
 
+const nothing = new Uint8Array()
+
 /** For this long a stopping gate lets answers under way finish. */
 const drainMs = 15_000
+/** After those, whoever is at the end of a tunnel has so long to end it. */
+const tunnelMs = 2_000
 /** And so long the end of its tunnels may take to be recorded. */
 const cutMs = 3_000
 
@@ -60,7 +64,10 @@ type Way = {
   recorded?: boolean
 }
 
-type Known = Way & { readonly call: Call; readonly caller: Caller; readonly again: Identified['again'] }
+/** What of a body is here: all of it, or its beginning. */
+type Read = { readonly bytes: Buffer; readonly complete: boolean }
+
+type Known = Way & Pick<Identified, 'caller' | 'again' | 'opaque'> & { readonly call: Call }
 
 export const gate = (parts: Parts): Gate => {
   const draining = new AbortController()
@@ -70,23 +77,17 @@ export const gate = (parts: Parts): Gate => {
   const rate = callRate(() => performance.now())
   const holds = holding(parts, draining.signal, cut.signal)
 
-  // Made once for each upstream of a snapshot; what it says is asked for anew with every call.
-  const credentials = new WeakMap<Upstream, Credential>()
-  const credentialOf = (upstream: Upstream): Credential => {
-    const known = credentials.get(upstream) ?? credential(upstream.credential)
-    credentials.set(upstream, known)
-    return known
-  }
-
   // Connections on which something was not understood: whatever follows it there may be part of it, so it is not answered any more.
   const misread = new WeakSet<IncomingMessage['socket']>()
 
   /** The head's own way, in one turn: pipelined requests are handed over together, and none may overtake the refusal of one before it. */
   const admit = (way: Way): { received: Call; routed: Routed | undefined; readings: readonly string[] } => {
     try {
-      const received = receive(way.request, way.settings.gate.limits)
+      const sent = receive(way.request, way.settings.gate.limits)
+      way.call = sent
+      const routed = route(sent, way.settings)
+      const received = routed === undefined ? sent : (kindOf(routed.upstream).admit?.(sent, routed.upstream) ?? sent)
       way.call = received
-      const routed = route(received, way.settings)
       return { received, routed, readings: settle(received, routed?.upstream) }
     } catch (error) {
       misread.add(way.request.socket)
@@ -99,11 +100,11 @@ export const gate = (parts: Parts): Gate => {
     if (received.target === '*')
       throw new HoldpointError('malformed', 'target: "*" asks about the server itself; name a path.')
     if (isPublic(received.path)) return publicEndpoint(parts, way.settings, received, way.response)
-    const { caller, own, again } = await parts.identify(received, routed?.upstream, way.settings)
+    const { caller, own, again, opaque } = await parts.identify(received, routed?.upstream, way.settings)
     way.caller = caller
     // From here on the call is what rules may see and hold: everything but our own credential.
     const call: Call = { ...received, headers: received.headers.filter(([name]) => !own.has(name.toLowerCase())) }
-    const known: Known = Object.assign(way, { call, caller, again })
+    const known: Known = Object.assign(way, { call, caller, again, opaque })
     refuseHaste(caller, way.settings)
     if (draining.signal.aborted) throw new HoldpointError('shutting_down', 'Send the call again.', { retryAfterS: 1 })
     if (/^\/\.holdpoint(\/|$)/.test(call.path)) {
@@ -120,7 +121,7 @@ export const gate = (parts: Parts): Gate => {
         'secret_in_target',
         `target: there is a ${secret} in the address, where it would be logged. Send it in a header or the body.`,
       )
-    refuseUpgrade(call, way.line)
+    refuseUpgrade(call, way.line, routed.upstream)
     return pass(known, routed, readings)
   }
 
@@ -139,29 +140,38 @@ export const gate = (parts: Parts): Gate => {
     const { upstream } = routed
     const paths = [...new Set(readings.map(path => within(path, routed.cut)))]
     // Rules see what the upstream will see: no header that is dropped on the way can be made to fit one.
-    const headers = endToEnd(call)
-    const seen: Call = { ...call, headers }
+    const kind = kindOf(upstream)
+    let headers = endToEnd(call, new Set(kind.strippedHeaders))
     const ask = (body: Body): Judged =>
-      judge(settings, { call: seen, paths, upstream, caller, body, at: parts.clock() })
+      judge(settings, { call: { ...call, headers }, paths, upstream, caller, body, at: parts.clock() })
     const limit = Math.max(upstream.limits.held, upstream.limits.inspect)
 
+    let read: Read | undefined
+    const take = async (most: number): Promise<Read> => {
+      const taken = await readBody(way, most, read?.bytes)
+      const plain = taken.complete ? kind.plain?.(headers, taken.bytes) : undefined
+      if (plain !== undefined) headers = plain.headers
+      return plain === undefined ? taken : { bytes: plain.bytes, complete: true }
+    }
+    const takeWhole = async (why: string): Promise<Read> => {
+      if (read?.complete !== true) read = await take(limit)
+      if (read.complete && read.bytes.length <= upstream.limits.held) return read
+      throw new HoldpointError(
+        'body_too_large',
+        `body: at most ${upstream.limits.held} bytes can be ${why} (limits.held of ${upstream.name}).`,
+        ruleOf(judged),
+      )
+    }
+
     let judged = ask(call.contentLength === 0 ? { kind: 'none' } : { kind: 'unread' })
-    let read: { bytes: Buffer; complete: boolean } | undefined
     if (judged.judgement.needsBody) {
-      read = await readBody(way, upstream.limits.inspect)
-      judged = ask(bodyOf(call, read, upstream.limits.inspect))
+      read = await take(upstream.limits.inspect)
+      judged = ask(bodyOf(headers, read, upstream.limits.inspect, call.contentLength))
     }
     if (judged.judgement.outcome === 'hold') {
-      if (read?.complete !== true) read = await readBody(way, limit, read?.bytes)
-      if (!read.complete || read.bytes.length > upstream.limits.held) {
-        throw new HoldpointError(
-          'body_too_large',
-          `body: at most ${upstream.limits.held} bytes can be held for approval (limits.held of ${upstream.name}).`,
-          ruleOf(judged),
-        )
-      }
+      read = await takeWhole('held for approval')
       // Judged once more on the whole body: what is held is what was judged.
-      judged = ask(bodyOf(call, read, upstream.limits.inspect))
+      judged = ask(bodyOf(headers, read, upstream.limits.inspect, call.contentLength))
     }
     const { outcome, rule, rules } = judged.judgement
     const action = judged.actions[0]
@@ -174,7 +184,11 @@ export const gate = (parts: Parts): Gate => {
         : new HoldpointError('denied_by_rule', `The rule "${rule.name}" denies this call.`, { rule: rule.name })
     }
     parts.freezes.refuse({ caller, upstream: upstream.name, people: () => peopleBehind(caller, settings).keys })
-    if (outcome === 'allow') return allowed(way, routed, headers, read)
+    credentialOf(upstream).refuse?.(caller)
+    if (outcome === 'allow') {
+      if (kind.wantsWhole?.(call) && call.contentLength !== 0) read = await takeWhole('signed')
+      return allowed(way, routed, headers, read)
+    }
     const bytes = read?.bytes ?? Buffer.alloc(0)
     return holds.hold(
       way.response,
@@ -183,12 +197,13 @@ export const gate = (parts: Parts): Gate => {
         call,
         caller,
         again: way.again,
+        opaque: way.opaque,
         behind: peopleBehind(caller, settings),
         upstream,
         upstreamTarget: routed.target,
         paths,
         headers,
-        body: bodyOf(call, { bytes, complete: true }, upstream.limits.inspect),
+        body: bodyOf(headers, { bytes, complete: true }, upstream.limits.inspect, bytes.length),
         bytes,
         actions: judged.actions,
         rules,
@@ -204,11 +219,7 @@ export const gate = (parts: Parts): Gate => {
     )
   }
 
-  const readBody = async (
-    way: Known,
-    limit: number,
-    before?: Buffer,
-  ): Promise<{ bytes: Buffer; complete: boolean }> => {
+  const readBody = async (way: Known, limit: number, before?: Buffer): Promise<Read> => {
     if (way.call.contentLength === 0) return { bytes: Buffer.alloc(0), complete: true }
     if (way.continues && before === undefined) way.response.writeContinue()
     const read = await readWhole(way.request, limit - (before?.length ?? 0))
@@ -221,10 +232,10 @@ export const gate = (parts: Parts): Gate => {
     way: Known,
     routed: Routed,
     headers: readonly Header[],
-    read: { bytes: Buffer; complete: boolean } | undefined,
+    read: Read | undefined,
   ): Promise<void> => {
     const { call, settings, request, response } = way
-    const { upstream } = routed
+    const upstream = located(routed.upstream, call)
     const entry = await parts.record.allowed(aboutCall(way, 'call.allowed'))
     way.recorded = true
     const gone = new AbortController()
@@ -234,12 +245,19 @@ export const gate = (parts: Parts): Gate => {
       if (!response.writableFinished) gone.abort()
     })
     try {
-      const added = [
-        ...rebuilt(call, settings.gate),
-        ...(await credentialOf(upstream).headers()),
-        ...(upstream.assertion === 'always' ? [await asserted(way, upstream)] : []),
-      ]
-      const replaced = new Set(added.map(([name]) => name.toLowerCase()))
+      const body = bodyToSend(call, request, read)
+      const head = await prove(
+        {
+          upstream,
+          caller: way.caller,
+          method: call.method,
+          target: routed.target,
+          scope: call.scope,
+          headers,
+          body: body.body === undefined ? nothing : body.body instanceof Uint8Array ? body.body : undefined,
+        },
+        [...rebuilt(call, settings.gate), ...(upstream.assertion === 'always' ? [await asserted(way, upstream)] : [])],
+      )
       if (way.continues && read === undefined && call.contentLength !== 0) response.writeContinue()
       parts.meter.allowed(upstream.name, performance.now() - way.startedAt)
       const sent = await forward(
@@ -247,8 +265,8 @@ export const gate = (parts: Parts): Gate => {
           upstream,
           method: call.method,
           target: routed.target,
-          headers: [...headers.filter(([name]) => !replaced.has(name.toLowerCase())), ...added],
-          ...bodyToSend(call, request, read),
+          headers: head,
+          ...body,
           fresh: call.upgrade !== undefined,
           ...(call.upgrade === undefined ? {} : { upgrade: call.upgrade }),
           signal: gone.signal,
@@ -324,7 +342,7 @@ export const gate = (parts: Parts): Gate => {
     const close = way.call === undefined || error.code === 'malformed' || !request.complete
     answerError(response, error, {
       close,
-      ...(way.upstream === undefined ? {} : { kind: kindOf(way.upstream) }),
+      ...(way.upstream === undefined ? {} : { like: { kind: kindOf(way.upstream), call: way.call } }),
       task: way.call?.path.startsWith('/.holdpoint/') ?? false,
     })
   }
@@ -352,8 +370,10 @@ export const gate = (parts: Parts): Gate => {
       draining.abort()
       const within = (ms: number, all: Iterable<Promise<void>>): Promise<unknown> =>
         Promise.race([Promise.allSettled(all), new Promise(resolve => setTimeout(resolve, ms).unref())])
-      // An endless stream or tunnel is cut in the end; everything else is done by then. How a tunnel ended is still recorded.
-      await within(drainMs, [...underWay, holds.idle()])
+      // An endless stream is cut in the end; everything else is done by then. Nobody waits that long for a tunnel, which may last for
+      // hours; how it ended is still recorded.
+      await within(drainMs, [...[...underWay].filter(way => !tunnels.has(way)), holds.idle()])
+      await within(tunnelMs, tunnels)
       cut.abort('the gate was stopped')
       await within(cutMs, tunnels)
     },
@@ -363,10 +383,10 @@ export const gate = (parts: Parts): Gate => {
 // ---- small readings of a call
 
 /** @throws malformed unless this is no upgrade, or a WebSocket on a connection that can become one */
-const refuseUpgrade = ({ upgrade }: Call, line: Line | undefined): void => {
+const refuseUpgrade = ({ upgrade }: Call, line: Line | undefined, upstream: Upstream): void => {
   if (upgrade === undefined) return
-  if (upgrade !== 'websocket')
-    throw new HoldpointError('malformed', `Upgrade: ${upgrade} is for upstreams of kind kubernetes; this is none.`)
+  if (!kindOf(upstream).upgrades.includes(upgrade))
+    throw new HoldpointError('malformed', `Upgrade: an upstream of kind ${upstream.kind} knows no ${upgrade}.`)
   if (line === undefined)
     throw new HoldpointError('malformed', 'Upgrade: send it when every earlier request on the connection is answered.')
 }
@@ -387,10 +407,10 @@ const idempotencyKey = (call: Call): string | undefined => {
 const traceOf = (call: Call): string | undefined =>
   /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/.exec(single(call, 'traceparent') ?? '')?.[1]
 
-const bodyOf = (call: Call, read: { readonly bytes: Buffer; readonly complete: boolean }, inspect: number): Body =>
+const bodyOf = (headers: readonly Header[], read: Read, inspect: number, announced: number | undefined): Body =>
   read.complete
-    ? parseBody(call.headers, read.bytes, inspect)
-    : { kind: 'unknown', why: 'it is larger than limits.inspect', size: call.contentLength }
+    ? parseBody(headers, read.bytes, inspect)
+    : { kind: 'unknown', why: 'it is larger than limits.inspect', size: announced }
 
 const within = (path: string, cut: string): string => {
   const rest = path.slice(cut.length)
@@ -401,7 +421,7 @@ const within = (path: string, cut: string): string => {
 const bodyToSend = (
   call: Call,
   request: IncomingMessage,
-  read: { bytes: Buffer; complete: boolean } | undefined,
+  read: Read | undefined,
 ): Pick<Sending, 'body' | 'readAhead' | 'contentLength'> => {
   if (read?.complete)
     return {

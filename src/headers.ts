@@ -195,6 +195,48 @@ export const answerHeaders = (headers: readonly Header[], status: number): reado
   })
 }
 
+// RFC 9110 §6.5.1: a trailer must not change what was already said or done: framing, routing, authentication, how content is read, how
+// an answer is controlled or kept; and nobody but us speaks for us. ETag, Content-Digest and gRPC's status may come late.
+const neverTrailers =
+  /^(?:holdpoint-|proxy-|access-control-|sec-|x-forwarded-|x-accel-|if-|content-(?!digest$)|set-cookie|cookie|www-auth|authenti|authori)/
+const neverTrailer: ReadonlySet<string> = new Set([
+  ...'accept age allow alt-svc cache-control clear-site-data date dpop dpop-nonce early-data expect expires forwarded host'.split(
+    ' ',
+  ),
+  ...'link location max-forwards origin pragma range referer referrer-policy refresh retry-after'.split(' '),
+  ...'strict-transport-security vary via warning x-content-type-options x-frame-options'.split(' '),
+])
+
+/** What of an upstream's trailers may reach a caller that asked for them, in order. */
+export const answerTrailers = (trailers: readonly Header[], named: ReadonlySet<string> = none): readonly Header[] =>
+  trailers.filter(([name, value]) => {
+    const lower = name.toLowerCase()
+    if (hopByHop.has(lower) || named.has(lower) || neverTrailer.has(lower) || neverTrailers.test(lower)) return false
+    return /^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(lower) && /^[\t\x20-\x7e\x80-\xff]*$/.test(value)
+  })
+
+/** The Trailer line that announces them: what the upstream announced and may send; none for an answer that cannot have any. */
+export const announced = (headers: readonly Header[], status: number): readonly Header[] => {
+  const has = (wanted: string): boolean => headers.some(([name]) => name.toLowerCase() === wanted)
+  if (status === 204 || status === 304 || !has('trailer') || has('content-length')) return []
+  const names = headers
+    .filter(([name]) => name.toLowerCase() === 'trailer')
+    .flatMap(([, value]) => value.split(','))
+    .map((name): Header => [name.trim(), ''])
+  const kept = answerTrailers(names, nominated(headers))
+  return kept.length === 0 ? [] : [['Trailer', kept.map(([name]) => name).join(', ')]]
+}
+
+/** Does a caller want to hear trailers (RFC 9110 §10.1.4)? Reads the raw lines, as node's table of a head is not made otherwise. */
+export const takesTrailers = (raw: readonly string[]): boolean =>
+  raw.some(
+    (name, at) =>
+      at % 2 === 0 &&
+      name.length === 2 &&
+      name.toLowerCase() === 'te' &&
+      (raw[at + 1] ?? '').split(',').some(token => token.trim().toLowerCase() === 'trailers'),
+  )
+
 /** Lower-case names that Connection lines list. */
 export const nominated = (headers: readonly Header[]): ReadonlySet<string> => {
   const lines = headers.filter(([name]) => name.toLowerCase() === 'connection')

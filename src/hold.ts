@@ -1,7 +1,7 @@
 // A held call's record: what its digest covers, what is sealed, what is signed, and how it is read back without trusting the store.
 import { createHash, randomBytes } from 'node:crypto'
 import { HoldpointError } from './errors.ts'
-import type { Behind, Caller, Header, HeldCall, Hold, HoldHead, KeptAnswer, Verdict, View } from './nouns.ts'
+import type { Behind, Caller, Header, HeldCall, Hold, HoldFacts, HoldHead, KeptAnswer, Verdict, View } from './nouns.ts'
 import type { KeyRing } from './seal.ts'
 import type { Store, StoredHold } from './store/store.ts'
 
@@ -90,7 +90,8 @@ export const newHoldId = (): string => `h_${randomBytes(16).toString('base64url'
 export const newSalt = (): string => randomBytes(16).toString('base64url')
 
 // Each sealed or signed text is bound to its hold and its field.
-const place = (id: string, field: 'head' | 'verdict' | 'request' | 'view' | 'answer'): string => `hold ${id} ${field}`
+const place = (id: string, field: 'head' | 'verdict' | 'request' | 'view' | 'answer' | 'token'): string =>
+  `hold ${id} ${field}`
 
 export const sealRequest = (keys: KeyRing, id: string, held: HeldCall): string =>
   keys.seal(JSON.stringify(held), place(id, 'request'))
@@ -102,6 +103,29 @@ export const signHead = (keys: KeyRing, head: HoldHead): string =>
   keys.sign(JSON.stringify(head), place(head.id, 'head'))
 export const signVerdict = (keys: KeyRing, verdict: Verdict): string =>
   keys.sign(JSON.stringify(verdict), place(verdict.hold, 'verdict'))
+
+/**
+ * What an async hold keeps of the newest token that its caller showed: until when it says it is good and, where only its issuer can
+ * tell whether it still is, the token itself, sealed.
+ */
+export const shownToken = (
+  keys: KeyRing,
+  id: string,
+  { expiresAt }: Caller,
+  opaque: string | undefined,
+): Pick<HoldFacts, 'tokenUntilAt' | 'token'> => ({
+  tokenUntilAt: expiresAt,
+  ...(opaque === undefined ? {} : { token: keys.seal(opaque, place(id, 'token')) }),
+})
+
+/** The opaque token that a hold keeps; undefined if it keeps none, or what it keeps was not sealed by us for this hold. */
+export const keptToken = (keys: KeyRing, { head, facts }: Pick<Hold, 'head' | 'facts'>): string | undefined => {
+  try {
+    return facts.token === undefined ? undefined : keys.open(facts.token, place(head.id, 'token')).toString('utf8')
+  } catch {
+    return undefined
+  }
+}
 
 /** Opens a sealed part, or undefined if the store no longer has it. Throws `internal` if it is not what was sealed. */
 const opened = async <T>(

@@ -5,16 +5,17 @@ import { answerJson } from './answer.ts'
 import { attend, type Held, openHold, type Wait } from './attend.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { toResponse } from './forward.ts'
-import { readHold } from './hold.ts'
+import { readHold, shownToken } from './hold.ts'
 import type { Caller } from './nouns.ts'
 import type { Parts } from './parts.ts'
-import { foldEmail } from './people.ts'
+import { namedPerson, samePerson } from './people.ts'
 import { preferOf } from './prefer.ts'
+import { callRate } from './rate.ts'
 import { shortest } from './ready.ts'
 import { aboutHold, whoCalls } from './record.ts'
 import { release, type Taker } from './release.ts'
 import type { Line } from './session.ts'
-import type { Rule } from './settings.ts'
+import type { Rule, Settings } from './settings.ts'
 import { statusUrl, taskOf } from './task.ts'
 import { seeAnswer, seeToken, writeKept } from './tasks.ts'
 
@@ -25,7 +26,7 @@ export type Holding = {
    * @throws no_owner, reason_required, no_eligible_reviewer, and whatever a hold ends with
    */
   hold(response: ServerResponse, held: Held, opened: () => void, line?: Line): Promise<void>
-  /** Sends an approved async hold that nobody has sent yet. */
+  /** Sends an async hold that nobody has sent yet, if it is approved or there is a grant for it. */
   deliver(id: string): Promise<void>
   /** Resolves when nothing is being sent for async callers any more. */
   idle(): Promise<void>
@@ -35,6 +36,7 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
   const sending = new Map<string, Promise<void>>()
   /** How many callers of this process wait with each hold. */
   const waiting = new Map<string, number>()
+  const openings = callRate(() => performance.now(), 60_000)
 
   const hold = async (response: ServerResponse, held: Held, opened: () => void, line?: Line): Promise<void> => {
     const { settings, call, caller, rules } = held
@@ -43,9 +45,12 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     const gone = new AbortController()
     if (response.destroyed) gone.abort()
     response.once('close', () => gone.abort())
-    const { id, attached } = await openHold(parts, held)
+    const opener = JSON.stringify([caller.issuer, caller.subject, caller.client])
+    const { holdsPerMinute } = settings.gate.limits
+    const { id, attached } = await openHold(parts, held, openings.look(opener, holdsPerMinute))
     opened()
     if (attached) noteAttached(id, held)
+    else openings.early(opener, holdsPerMinute)
     const said = preferOf(call.headers)
     // A tunnel needs its caller's connection: it cannot be fetched later, and a preference may be passed over (RFC 7240 §2).
     const prefer = { ...said, async: said.async && call.upgrade === undefined }
@@ -64,6 +69,7 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     return waited(response, id, {
       settings,
       again: held.again,
+      opaque: held.opaque,
       prefer,
       waitMs,
       gone: gone.signal,
@@ -77,7 +83,10 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     const { settings, prefer, gone, taker } = wait
     waiting.set(id, (waiting.get(id) ?? 0) + 1)
     try {
-      if (prefer.async) await makeAsync(id, taker.by.caller)
+      if (prefer.async) {
+        await makeAsync(id, taker.by.caller, wait.opaque)
+        void deliver(id)
+      }
       const ended = await attend(parts, id, wait)
       if (ended.word === 'kept') {
         writeKept(response, id, ended.answer)
@@ -114,16 +123,16 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     })
 
   /** A hold that its caller wants to fetch later: from now on Holdpoint sends it by itself. */
-  const makeAsync = async (id: string, caller: Caller): Promise<void> => {
+  const makeAsync = async (id: string, caller: Caller, opaque: Held['opaque']): Promise<void> => {
     for (let tries = 0; tries < 20; tries++) {
       const hold = await readHold(parts.store, parts.keys, id)
       if (hold === undefined || (hold.state !== 'pending' && hold.state !== 'approved')) return
-      if (hold.facts.async) return seeToken(parts, hold, caller)
+      if (hold.facts.async) return seeToken(parts, hold, caller, opaque)
       const moved = await parts.store.holds.move({
         hold: id,
         move: 'touch',
         rev: hold.rev,
-        facts: { async: true, tokenUntilAt: caller.expiresAt },
+        facts: { async: true, ...shownToken(parts.keys, id, caller, opaque) },
       })
       if (moved.word === 'changed') continue
       if (moved.word === 'moved' && hold.state === 'approved') void deliver(id)
@@ -157,7 +166,7 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
   const sent = async (id: string): Promise<void> => {
     try {
       const hold = await readHold(parts.store, parts.keys, id)
-      if (hold?.state !== 'approved' || !hold.facts.async || draining.aborted) return
+      if (!hold?.facts.async || (hold.state !== 'approved' && hold.state !== 'pending') || draining.aborted) return
       // An upstream that could not be reached gets time; the sweep comes by again.
       if ((hold.facts.retryAt ?? 0) > hold.now) return
       await release(parts, hold, { kind: 'store' })
@@ -199,7 +208,7 @@ const refuseUnheld = ({ settings, caller, rules, behind, reason }: Held): void =
       { rule },
     )
   }
-  if (deadEnd(rules, behind.keys)) {
+  if (deadEnd(rules, behind.keys, settings)) {
     throw new HoldpointError(
       'no_eligible_reviewer',
       'Everybody who could approve this call is behind it. The rule needs another approver.',
@@ -216,16 +225,15 @@ const ofHold = (thrown: unknown, hold: string, url: string): HoldpointError => {
 }
 
 // Only where approvers are people by name can it be known that all of them are behind the call; groups are never a dead end.
-const deadEnd = (rules: readonly Rule[], behind: readonly string[]): boolean => {
-  const keys = new Set(behind)
-  const isBehind = (person: string): boolean => {
-    const folded = foldEmail(person)
-    return (folded !== undefined && keys.has(`email:${folded}`)) || keys.has(`account:${person}`)
-  }
+const deadEnd = (rules: readonly Rule[], behind: readonly string[], settings: Settings): boolean => {
+  const isBehind = (person: string): boolean => samePerson(namedPerson(person, settings) ?? [], behind)
   return rules.some(rule =>
     rule.approve.some(
       approve =>
-        approve.groups.length === 0 && approve.people.filter(person => !isBehind(person)).length < approve.votes,
+        approve.groups.length === 0 &&
+        (approve.escalate?.groups ?? []).length === 0 &&
+        [...approve.people, ...(approve.escalate?.people ?? [])].filter(person => !isBehind(person)).length <
+          approve.votes,
     ),
   )
 }

@@ -20,6 +20,8 @@ export type Identified = {
   readonly caller: Caller
   /** Lower-case names of the headers that carried the token and its proof: ours, never forwarded, never digested. */
   readonly own: ReadonlySet<string>
+  /** The token, where only its issuer can say whether it is still good (RFC 7662). */
+  readonly opaque: string | undefined
   /**
    * Is the token still good? Asked again at its issuer if it is opaque; undefined if it is not, or says something else now.
    * @throws unauthenticated if that cannot be told at present
@@ -30,6 +32,11 @@ export type Identified = {
 export type Identify = {
   /** @throws unauthenticated (with RFC 9728 metadata), ambiguous_credentials, store_unavailable (for tokens with a proof) */
   (call: Call, upstream: Upstream | undefined, settings: Settings): Promise<Identified>
+  /**
+   * Whom a token stands for now that stood for `caller` when it was shown; undefined if it is no longer good, or for somebody else.
+   * @throws unauthenticated if that cannot be told at present
+   */
+  again(token: string, caller: Caller, settings: Settings): Promise<Caller | undefined>
   /** Issuers whose keys or answers cannot be had at present, with the reason. */
   health(settings: Settings): readonly string[]
 }
@@ -111,8 +118,20 @@ export const identifier = (options: {
     return one
   }
 
+  const again = async (token: string, caller: Caller, settings: Settings): Promise<Caller | undefined> => {
+    try {
+      const { caller: other } = await verify(token, settings, true, refusing(settings, 'Bearer', 'invalid_token'))
+      return sameCaller(caller, other) ? other : undefined
+    } catch (error) {
+      if (error instanceof HoldpointError && error.code === 'unauthenticated' && !error.extras.retryAfterS)
+        return undefined
+      throw error
+    }
+  }
+
   const identify = async (call: Call, upstream: Upstream | undefined, settings: Settings): Promise<Identified> => {
     const shown = tokenOf(call, upstream, settings)
+    const own = call.scope === undefined ? shown.own : new Set([...shown.own, 'authorization'])
     const refuse = refusing(settings, shown.scheme, 'invalid_token')
     const { caller, issuer } = await verify(shown.token, settings, false, refuse)
     const jkt = boundTo(caller, issuer, shown, call, settings)
@@ -125,21 +144,14 @@ export const identifier = (options: {
     }
     return {
       caller,
-      own: shown.own,
-      async again(now) {
-        try {
-          const { caller: other } = await verify(shown.token, now, true, refusing(now, shown.scheme, 'invalid_token'))
-          return sameCaller(caller, other) ? other : undefined
-        } catch (error) {
-          if (error instanceof HoldpointError && error.code === 'unauthenticated' && !error.extras.retryAfterS)
-            return undefined
-          throw error
-        }
-      },
+      own,
+      opaque: issuer.introspect === undefined ? undefined : shown.token,
+      again: now => again(shown.token, caller, now),
     }
   }
 
   return Object.assign(identify, {
+    again,
     health: (settings: Settings) =>
       settings.issuers.flatMap(issuer => {
         const why =
@@ -173,14 +185,14 @@ const valuesOf = (call: Call, name: string): string[] =>
 /** Finds the one token of a call: DESIGN §6, "exactly one source". */
 const tokenOf = (call: Call, upstream: Upstream | undefined, settings: Settings): Shown => {
   const own = valuesOf(call, 'holdpoint-authorization')
-  // With Holdpoint-Authorization, Authorization belongs to the upstream.
-  const standard = own.length > 0 ? [] : valuesOf(call, 'authorization')
+  // With Holdpoint-Authorization, Authorization belongs to the upstream; with what an AWS client signs by, it is no token at all.
+  const standard = own.length > 0 || call.scope !== undefined ? [] : valuesOf(call, 'authorization')
   const named =
     upstream?.tokenHeader === undefined || upstream.tokenHeader === 'authorization'
       ? []
       : valuesOf(call, upstream.tokenHeader)
   const found = own.length + standard.length + named.length
-  if (found === 0) throw unshown(settings)
+  if (found === 0) throw unshown(settings, upstream?.tokenHeader)
   if (found > 1) {
     throw new HoldpointError(
       'ambiguous_credentials',
@@ -279,10 +291,11 @@ const refusing =
   }
 
 // RFC 6750 §3.1: whoever showed nothing is told where to ask, and of no error.
-const unshown = (settings: Settings): HoldpointError => {
+const unshown = (settings: Settings, tokenHeader: string | undefined): HoldpointError => {
   const bearer = `Bearer ${metadataOf(settings)}`
   const bound = settings.issuers.some(({ dpop }) => dpop === 'required')
-  return new HoldpointError('unauthenticated', 'Send an access token as "Authorization: Bearer <token>".', {
+  const elsewhere = tokenHeader === undefined ? '' : `, or in ${tokenHeader}`
+  return new HoldpointError('unauthenticated', `Send an access token as "Authorization: Bearer <token>"${elsewhere}.`, {
     headers: { 'WWW-Authenticate': bound ? `${bearer}, DPoP ${dpopHint}, ${metadataOf(settings)}` : bearer },
   })
 }

@@ -134,8 +134,6 @@ const judged = (
   const type = claims.token_type
   if (type !== undefined && !(typeof type === 'string' && /^(bearer|dpop)$/i.test(type)))
     throw refuse('This is not an access token (token_type).')
-  if (typeof claims.typ === 'string' && /^(refresh|id|offline)$/i.test(claims.typ))
-    throw refuse('This is not an access token (typ).')
   return { claims, expiresAt: Math.min(exp * 1000, now + longestMs) }
 }
 

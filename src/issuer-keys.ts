@@ -1,5 +1,6 @@
 // An issuer's public keys: found by discovery or by `jwksUri`, fetched without redirects and within bounds, kept while the issuer is down.
-// An unknown key id makes us look again, but not more often than the cool-down, so a flood of forged ids costs the issuer nothing.
+// An unknown key id makes us look again at once, but only once in the cool-down: a rotation is followed as it happens, and a flood of
+// forged ids costs the issuer nothing.
 import type { JSONWebKeySet, JWK } from 'jose'
 import { ask, safeUrl } from './ask.ts'
 
@@ -33,6 +34,7 @@ export const issuerKeys = (source: KeySource, clock: () => number): IssuerKeys =
   let set: JSONWebKeySet | undefined
   let fetchedAt = Number.NEGATIVE_INFINITY
   let askedAt = Number.NEGATIVE_INFINITY
+  let lookedAt = Number.NEGATIVE_INFINITY
   let why: string | undefined
   let underWay: Promise<void> | undefined
   const tooOld = (): boolean => clock() - fetchedAt > keptMs
@@ -74,7 +76,8 @@ export const issuerKeys = (source: KeySource, clock: () => number): IssuerKeys =
     },
     async newer(than) {
       if (set !== than) return set
-      if (clock() - askedAt < cooldownMs && underWay === undefined) return undefined
+      if (clock() - lookedAt < cooldownMs && underWay === undefined) return undefined
+      lookedAt = clock()
       await once().catch(() => undefined)
       return set === than ? undefined : set
     },

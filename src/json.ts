@@ -12,13 +12,38 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** Parses strictly. `unknown` says why a value cannot be trusted to mean one thing; it never quotes the input. */
 export const parseStrict = (bytes: Uint8Array): Parsed => {
+  const text = decode(bytes)
+  return typeof text === 'string' ? parseText(text) : text
+}
+
+/** One JSON value a line, as NDJSON and JSON Lines have them; a single line in doubt puts all of them in doubt. */
+export const parseLines = (bytes: Uint8Array): { readonly values: readonly Json[] } | { readonly unknown: string } => {
+  const text = decode(bytes)
+  if (typeof text !== 'string') return text
+  // To some readers a line ends there, even inside a string.
+  if (/\r(?!\n)|[\u0085\u2028\u2029]/.test(text)) return { unknown: 'it has a line break other than LF and CRLF' }
+  const values: Json[] = []
+  for (const line of text.replace(/\r?\n$/, '').split(/\r?\n/)) {
+    // Skipped by some, an error or the end to others.
+    if (line.trim() === '') return { unknown: 'it has an empty line' }
+    const parsed = parseText(line)
+    if ('unknown' in parsed) return { unknown: `in a line, ${parsed.unknown}` }
+    values.push(parsed.value)
+  }
+  return { values }
+}
+
+const decode = (bytes: Uint8Array): string | { readonly unknown: string } => {
   let text: string
   try {
     text = utf8.decode(bytes)
   } catch {
     return { unknown: 'it is not UTF-8' }
   }
-  if (text.charCodeAt(0) === 0xfeff) return { unknown: 'it begins with a byte order mark' }
+  return text.charCodeAt(0) === 0xfeff ? { unknown: 'it begins with a byte order mark' } : text
+}
+
+const parseText = (text: string): Parsed => {
   try {
     const end = { at: 0 }
     skip(text, end)
@@ -156,12 +181,15 @@ const readNumber = (text: string, position: Position): number => {
   const value = Number(found)
   const digits = found
     .replace(/[eE].*$/, '')
+    .replace(/(?<=\.\d*?)0+$/, '')
     .replace(/[-.]/g, '')
     .replace(/^0+/, '')
   const lost =
     !Number.isFinite(value) ||
     (value === 0 && digits !== '') ||
-    (Number.isInteger(value) ? !Number.isSafeInteger(value) : digits.length > 17)
+    (Number.isInteger(value) ? !Number.isSafeInteger(value) : digits.length > 17) ||
+    // A fraction too small to count for us may count for the upstream: 100.0000000000000001 is over 100.
+    (Number.isInteger(value) && !/^-?\d+$/.test(found) && digits.length > 15)
   if (lost) throw new Unknown('a number is too large or too precise')
   return value
 }

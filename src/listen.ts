@@ -67,10 +67,10 @@ export const listenGate = async (
     insecureHTTPParser: false,
     // A missing Host is refused by receive, with a reason.
     requireHostHeader: false,
-    // A WebSocket is a call like any other; only its connection is taken from Node. Anything else that asks for an upgrade is a plain
+    // A WebSocket or SPDY is a call like any other; only its connection is taken from Node. Anything else that asks for an upgrade is a plain
     // request, and so is one whose connection is still in use: receive says what is wrong with it.
     shouldUpgradeCallback: (request: IncomingMessage) =>
-      request.headers.upgrade?.toLowerCase() === 'websocket' && (open.get(request.socket)?.size ?? 0) === 0,
+      /^(?:websocket|spdy\/3\.1)$/i.test(request.headers.upgrade ?? '') && (open.get(request.socket)?.size ?? 0) === 0,
   }
   const server =
     tls === undefined

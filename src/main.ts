@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { registerCheck } from './commands/check.ts'
 import { demo } from './commands/demo.ts'
+import { registerExplain } from './commands/explain.ts'
 import { registerFreeze } from './commands/freeze.ts'
 import { registerSchema } from './commands/schema.ts'
 import { registerServe } from './commands/serve.ts'
@@ -27,7 +28,7 @@ Start here:
   $ holdpoint check holdpoint.yaml       every problem of a configuration, with file, line and column
   $ holdpoint serve -c holdpoint.yaml    the real thing`,
     )
-  for (const register of [registerServe, registerCheck, registerTest, registerSchema, registerFreeze, demo])
+  for (const register of [registerServe, registerCheck, registerTest, registerExplain, registerSchema, registerFreeze, demo])
     register(program)
   await program.parseAsync([...argv])
 }

@@ -1,10 +1,10 @@
 // What a reviewer may see of a held call: made only from the held bytes, masked and printable. The one masking engine of every surface.
 // What it hides it counts, and what it hides because it looks secret it names (`unseen`), so that nobody approves blindly.
 // Method, path and action are never masked: a certain secret in a target is refused before (`certainSecretIn`).
-import type { Readable } from './mask/body.ts'
+import type { Readable, ShownPart } from './mask/body.ts'
 import { readBody, tooLong } from './mask/body.ts'
 import type { JsonNode } from './mask/json.ts'
-import { lineOf, pathOf, short, summaryPaths } from './mask/line.ts'
+import { type Document, lineOf, pathOf, short, summaryPaths } from './mask/line.ts'
 import type { Cover, Path, Spot } from './mask/paths.ts'
 import { freeText, inBatch, jsonRoot, readPath, spotOf } from './mask/paths.ts'
 import { printable, printableLines } from './mask/printable.ts'
@@ -16,12 +16,16 @@ import type { Rule } from './settings.ts'
 export { certainSecretIn } from './mask/patterns.ts'
 export { printable } from './mask/printable.ts'
 
-/** `fingerprint`: 8 hex digits of a value, keyed per rule, so that equal values can be recognised and none can be guessed. */
+/**
+ * `fingerprint`: 8 hex digits of a value, keyed per rule, so that equal values can be recognised and none can be guessed. `secrets`: paths
+ * of what the upstream's kind knows to be secret; 'all': somewhere in the body.
+ */
 export type ViewInput = {
   readonly held: HeldCall
   readonly action: Action
   readonly rules: readonly Rule[]
   readonly body: Body
+  readonly secrets?: readonly string[] | 'all'
   readonly fingerprint: (value: string) => string
 }
 
@@ -29,21 +33,48 @@ export type ViewInput = {
 const longestShown = 64 * 1024
 // Of a reason or a comment.
 const longestWords = 4_000
+// Of the path of a hidden value: names can be of any length.
+const longestPath = 1_000
 
 /**
  * The view of a held call. Pure. Throws if a rule's `mask` or `show` is not a path, which configuration should have refused:
  * a mask that is not understood must not show what it was meant to hide.
  */
-export const makeView = ({ held, action, rules, body, fingerprint }: ViewInput): View => {
+export const makeView = (input: ViewInput): View => looked(input).view
+
+/**
+ * What stands behind one `unseen` path of the view of the same input: every value hidden there, printable. A value that the rule's own
+ * `mask` hides is never among them. Undefined if there is no such path.
+ */
+export const revealed = (input: ViewInput, field: string): readonly string[] | undefined => {
+  const found = [...looked(input).unseen].filter(([path]) => fieldOf(path) === field)
+  return found.length === 0 ? undefined : found.flatMap(([, values]) => values.map(value => printableLines(value)))
+}
+
+const fieldOf = (path: string): string => short(printable(path), longestPath)
+
+const looked = ({
+  held,
+  action,
+  rules,
+  body,
+  secrets = [],
+  fingerprint,
+}: ViewInput): { readonly view: View; readonly unseen: Tally['unseen'] } => {
   const summary = rules.find(rule => rule.summary !== undefined)?.summary
   const mask = rules.flatMap(rule => rule.mask.map(path => pathIn(rule, 'mask', path)))
   const show = rules.flatMap(rule => [
     ...rule.show.map(path => pathIn(rule, 'show', path)),
     ...summaryPaths(rule.summary ?? ''),
   ])
-  const readable = readBody(held.headers, held.body)
-  const batch = masker(inBatch(mask), show, fingerprint)
-  const single = masker(mask, show, fingerprint)
+  const read = readBody(held.headers, held.body)
+  const readable: Readable =
+    secrets === 'all' && read.kind !== 'none' && read.kind !== 'opaque'
+      ? { kind: 'opaque', type: read.type, size: read.size, why: 'it may hold secrets that cannot be told apart' }
+      : read
+  const secret = (secrets === 'all' ? [] : secrets).map(path => readPath(path) ?? misread(path))
+  const batch = masker(inBatch(mask), show, fingerprint, secret)
+  const single = masker(mask, show, fingerprint, secret)
   const engine = readable.kind === 'json' && readable.node.kind === 'array' ? batch : single
   const tally = newTally()
 
@@ -54,12 +85,11 @@ export const makeView = ({ held, action, rules, body, fingerprint }: ViewInput):
     held,
     action,
     body,
-    masker: engine,
-    json: content.json,
+    documents: content.documents,
     named: tally.named,
     complete: content.complete,
   })
-  return {
+  const view: View = {
     version: 1,
     line,
     ...(held.reason === undefined ? {} : { reason: maskText(held.reason, fingerprint) }),
@@ -69,8 +99,9 @@ export const makeView = ({ held, action, rules, body, fingerprint }: ViewInput):
     body: content.body,
     hidden: Math.min(tally.hidden, tally.total),
     total: tally.total,
-    unseen: [...tally.unseen].map(printable),
+    unseen: [...new Set([...tally.unseen.keys()].map(fieldOf))],
   }
+  return { view, unseen: tally.unseen }
 }
 
 /** Free text such as a reason or a comment, at most 4 000 characters of it: secrets and personal data masked, printable, one line. */
@@ -79,14 +110,19 @@ export const maskText = (text: string, fingerprint: (value: string) => string): 
   return short(textOf(pieces, printable), longestWords)
 }
 
+/** `unseen`: paths of values that make the hold partly seen, and those of their values that may be revealed. */
 type Tally = {
   total: number
   hidden: number
-  readonly unseen: Set<string>
+  readonly unseen: Map<string, string[]>
   readonly named: { readonly spot: Spot; readonly shown: string }[]
 }
 
-const newTally = (): Tally => ({ total: 0, hidden: 0, unseen: new Set(), named: [] })
+const newTally = (): Tally => ({ total: 0, hidden: 0, unseen: new Map(), named: [] })
+
+const misread = (path: string): never => {
+  throw new Error(`"${path}" is no path of a secret`)
+}
 
 const pathIn = (rule: Rule, key: 'mask' | 'show', text: string): Path => {
   const path = readPath(text)
@@ -98,11 +134,18 @@ const pathIn = (rule: Rule, key: 'mask' | 'show', text: string): Path => {
   return path
 }
 
+const note = (tally: Tally, path: string, values: readonly string[]): void => {
+  const known = tally.unseen.get(path)
+  if (known === undefined) tally.unseen.set(path, [...values])
+  else for (const value of values) known.push(value)
+}
+
 const count = (tally: Tally, pieces: readonly Piece[]): readonly Piece[] => {
   for (const piece of pieces) {
     if (!('mark' in piece)) continue
     tally.hidden += piece.bytes
-    if (piece.unseen !== undefined) tally.unseen.add(piece.unseen)
+    if (piece.unseen === undefined) continue
+    note(tally, piece.unseen, piece.value === undefined ? [] : [piece.value])
   }
   return pieces
 }
@@ -111,18 +154,20 @@ const count = (tally: Tally, pieces: readonly Piece[]): readonly Piece[] => {
 const named = (
   place: 'header' | 'query' | 'form',
   name: string,
-  value: string,
+  value: string | Buffer,
   engine: Masker,
   tally: Tally,
 ): { readonly name: readonly Piece[]; readonly value: readonly Piece[] } => {
   // A name is text like any other: `?ghp_…`, or a whole document sent as a form.
   const names = engine.text(name, spotOf(place, '', ''), 'usual')
   const spot = spotOf(place, name, textOf(names))
-  const cover = engine.coverOf(spot, name, /^\d+$/.test(value))
+  const cover = engine.coverOf(spot, name, typeof value === 'string' && /^\d+$/.test(value))
   const pieces =
-    place === 'header' && credentials.test(name)
-      ? credential(value, spot, cover, engine)
-      : engine.text(value, spot, cover)
+    typeof value !== 'string'
+      ? [engine.binary(value)]
+      : place === 'header' && credentials.test(name)
+        ? credential(value, spot, cover, engine)
+        : engine.text(value, spot, cover)
   tally.named.push({ spot, shown: textOf(pieces, printable) })
   return { name: count(tally, names), value: count(tally, pieces) }
 }
@@ -177,7 +222,7 @@ const unescaped = (text: string): string =>
 // ---- the body
 
 /** `complete`: all of the body was looked at, so what is not found in it is not there. */
-type Content = { readonly body: ViewBody; readonly json?: JsonNode; readonly complete: boolean }
+type Content = { readonly body: ViewBody; readonly documents: readonly Document[]; readonly complete: boolean }
 
 type Shown = Exclude<Readable, { readonly kind: 'none' } | { readonly kind: 'opaque' }>
 
@@ -185,32 +230,37 @@ type Shown = Exclude<Readable, { readonly kind: 'none' } | { readonly kind: 'opa
 type Engines = { readonly engine: Masker; readonly single: Masker; readonly batch: Masker }
 
 const viewBody = (readable: Readable, mask: readonly Path[], engines: Engines, tally: Tally): Content => {
-  if (readable.kind === 'none') return { body: { kind: 'none' }, complete: true }
+  if (readable.kind === 'none') return { body: { kind: 'none' }, documents: [], complete: true }
   if (readable.kind === 'opaque') return opaque(readable, readable.why, tally)
   if (missesMask(readable, mask)) return opaque(readable, 'a rule masks fields that cannot be found in it', tally)
   const seen = newTally()
   const text = bodyText(readable, engines, seen)
-  const json = readable.kind === 'json' ? { json: readable.node } : {}
+  const nodes = readable.kind === 'json' ? [readable.node] : readable.kind === 'records' ? readable.nodes : []
+  const documents = nodes.map(node => ({ node, masker: node.kind === 'array' ? engines.batch : engines.single }))
   if (text === undefined || text.length > longestShown)
-    return { ...opaque(readable, tooLong, tally), ...json, complete: readable.kind === 'json' }
+    return { ...opaque(readable, tooLong, tally), documents, complete: documents.length > 0 }
   tally.total += readable.bytes
   tally.hidden += seen.hidden
-  for (const path of seen.unseen) tally.unseen.add(path)
+  for (const [path, values] of seen.unseen) note(tally, path, values)
   tally.named.push(...seen.named)
-  const body: ViewBody = { kind: 'shown', type: printable(readable.type), size: readable.size, text, cut: false }
-  return { body, ...json, complete: readable.kind !== 'records' }
+  const unshown =
+    readable.kind === 'multipart' && readable.parts.some(part => part.text === undefined)
+      ? { unshown: 'a part of it is not shown as text' }
+      : {}
+  const body: ViewBody = { kind: 'shown', type: printable(readable.type), size: readable.size, text, ...unshown }
+  return { body, documents, complete: true }
 }
 
 const opaque = ({ type, size }: { type: string; size: number }, why: string, tally: Tally): Content => {
   tally.total += size
   tally.hidden += size
-  return { body: { kind: 'opaque', type: printable(type), size, why: printable(why) }, complete: false }
+  return { body: { kind: 'opaque', type: printable(type), size, why: printable(why) }, documents: [], complete: false }
 }
 
 // A mask for JSON says nothing about a form, a text or what is nearly JSON: there nobody knows where the field is that it hides.
 const missesMask = ({ kind }: Shown, mask: readonly Path[]): boolean => {
   const masked = mask.map(({ place }) => place).filter(place => place === 'json' || place === 'form')
-  const place = kind === 'records' ? 'json' : kind
+  const place = kind === 'records' ? 'json' : kind === 'multipart' ? 'form' : kind
   return masked.length > 0 && !masked.some(one => one === place)
 }
 
@@ -223,6 +273,8 @@ const bodyText = (readable: Shown, engines: Engines, tally: Tally): string | und
       return linesText(readable.text.trimEnd().split('\n'), line => recordText(line, engines, tally))
     case 'form':
       return linesText(readable.text.split('&'), pair => pairText(pair, engines.engine, tally))
+    case 'multipart':
+      return linesText(readable.parts, part => partText(part, engines.engine, tally))
     case 'text':
       return textOf(count(tally, engines.engine.text(readable.text, freeText, 'usual')), printableLines)
   }
@@ -243,7 +295,7 @@ const jsonText = (json: JsonNode, before: string, engine: Masker, tally: Tally):
 const pieceLength = (piece: Piece | undefined): number =>
   piece === undefined ? 0 : 'mark' in piece ? piece.mark.length : piece.text.length
 
-const linesText = (parts: readonly string[], show: (part: string) => string | undefined): string | undefined => {
+const linesText = <T>(parts: readonly T[], show: (part: T) => string | undefined): string | undefined => {
   let text = ''
   for (const part of parts) {
     const shown = show(part)
@@ -263,4 +315,16 @@ const pairText = (pair: string, engine: Masker, tally: Tally): string | undefine
   const [name, value] = halves(pair)
   const shown = named('form', unescaped(name), unescaped(value ?? ''), engine, tally)
   return `${textOf(shown.name, printable)} = ${textOf(shown.value, printable)}`
+}
+
+// A line for each part; what follows in its own lines is indented, so that no value looks like another part.
+const partText = ({ name, filename, type, content, text }: ShownPart, engine: Masker, tally: Tally): string => {
+  const field = named('form', name, text ?? content, engine, tally)
+  const file =
+    filename === undefined
+      ? []
+      : [`file "${textOf(count(tally, engine.text(filename, freeText, 'usual')), printable)}"`]
+  const about = [...file, ...(type === undefined ? [] : [printable(type)]), `${content.length} bytes`]
+  const said = filename === undefined && type === undefined ? '' : ` (${about.join(', ')})`
+  return `${textOf(field.name, printable)}${said} = ${textOf(field.value, printableLines).replaceAll('\n', '\n    ')}`
 }

@@ -21,6 +21,8 @@ export type Judgement = {
   readonly outcome: Outcome
   /** The deciding rule; undefined if there is none. */
   readonly rule: Rule | undefined
+  /** The one hold rule that certainly matched every reading of every action, if nothing else was even noted. */
+  readonly sole?: Rule
   /** Every distinct hold rule, when the outcome is hold. */
   readonly rules: readonly Rule[]
   /** The body must be read first: nothing else here may be used. */
@@ -108,12 +110,14 @@ type Judged = {
   readonly outcome: Outcome
   readonly rule: Rule | undefined
   readonly holds: readonly CompiledRule[]
+  /** A hold rule certainly matched, and nothing was noted before it. */
+  readonly clear: boolean
   readonly needsBody: boolean
 }
 
 const severity = { allow: 0, hold: 1, deny: 2 } as const satisfies Record<Outcome, number>
 
-const noRule: Judged = { outcome: 'deny', rule: undefined, holds: [], needsBody: false }
+const noRule: Judged = { outcome: 'deny', rule: undefined, holds: [], clear: false, needsBody: false }
 const unread: Judged = { ...noRule, needsBody: true }
 
 const judge = (
@@ -151,20 +155,26 @@ const settle = (noted: readonly CompiledRule[], certain: CompiledRule | undefine
   if (denying !== undefined) return { ...noRule, rule: denying.rule }
   if (certain === undefined) return noRule
   const holds = deciding.filter(({ rule }) => rule.then === 'hold')
-  return { outcome: holds.length > 0 ? 'hold' : 'allow', rule: (holds[0] ?? certain).rule, holds, needsBody: false }
+  const clear = certain.rule.then === 'hold' && noted.length === 0
+  const outcome = holds.length > 0 ? 'hold' : 'allow'
+  return { outcome, rule: (holds[0] ?? certain).rule, holds, clear, needsBody: false }
 }
 
 const strictest = (subjects: readonly Context[], judgeOne: (context: Context) => Judged): Judgement => {
   let worst: Judged | undefined
   const holds = new Set<CompiledRule>()
+  let clear = true
   for (const context of subjects) {
     const judged = judgeOne(context)
     if (judged.needsBody) return { outcome: 'deny', rule: undefined, rules: [], needsBody: true }
     for (const hold of judged.holds) holds.add(hold)
+    clear &&= judged.clear
     if (worst === undefined || severity[judged.outcome] > severity[worst.outcome]) worst = judged
   }
   const { outcome, rule } = worst ?? noRule
   const rules =
     outcome === 'hold' ? [...holds].sort((one, other) => one.order - other.order).map(({ rule }) => rule) : []
-  return { outcome, rule, rules, needsBody: false }
+  const [sole] = rules
+  const judgement = { outcome, rule, rules, needsBody: false }
+  return clear && sole !== undefined && rules.length === 1 ? { ...judgement, sole } : judgement
 }

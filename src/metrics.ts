@@ -22,6 +22,8 @@ export type Meter = {
   entry(entry: Entry): void
   /** A call without a verified caller was refused. */
   unverified(code: string): void
+  /** A channel could not be told something. */
+  channelFailed(channel: string): void
   /** A hold came into a state. */
   moved(state: State, rule: string): void
   /** A hold was approved or denied, so long after it was opened. */
@@ -82,6 +84,12 @@ export const newMeter = (): Meter => {
     name: 'holdpoint_verdicts_refused_total',
     help: 'Verdicts that did not count, by reason.',
     labelNames: ['code'],
+    registers,
+  })
+  const untold = new Counter({
+    name: 'holdpoint_channel_failures_total',
+    help: 'Tries to tell a channel something that failed, by its name. They are repeated; the audit log has channel.failed.',
+    labelNames: ['channel'],
     registers,
   })
   const gauge = (name: string, help: string, ...labelNames: string[]): Gauge =>
@@ -146,6 +154,7 @@ export const newMeter = (): Meter => {
       else if (kind === 'verdict.refused') refused.labels(code).inc()
     },
     unverified: code => countCall('refused', '', code),
+    channelFailed: channel => untold.labels(channel).inc(),
     moved: (state, rule) => moves.labels(state, ruleLabel(rule)).inc(),
     decided: (rule, ms) => decision.labels(ruleLabel(rule)).observe(ms / 1000),
     watch(reading) {

@@ -32,18 +32,38 @@ export type Call = {
   readonly clientCertificate?: string
   /** Set when the caller asks for a tunnel that we know how to carry. */
   readonly upgrade?: 'websocket' | 'spdy/3.1'
+  /** What an AWS client signed for. Its signature itself goes no further than to us. */
+  readonly scope?: Scope
   /** How many body bytes were announced; undefined for chunked; 0 for none. */
   readonly contentLength: number | undefined
 }
 
-/** A body as rules may read it. `unread`: nobody has looked yet; `unknown`: it cannot be read, and why. */
-export type Body =
+/** Which service of AWS in which region; `bucket` where the host names one (virtual-hosted S3). */
+export type Scope = { readonly service: string; readonly region: string; readonly bucket?: string }
+
+/**
+ * A body as rules may read it. `unread`: nobody has looked yet; `unknown`: it cannot be read, and why. `content` are its decoded bytes,
+ * where they can be had: an upstream's kind may know how to read what rules cannot.
+ */
+export type Body = { readonly content?: Buffer } & Reading
+
+type Reading =
   | { readonly kind: 'none' }
   | { readonly kind: 'unread' }
   | { readonly kind: 'json'; readonly value: Json; readonly size: number }
+  /** One JSON value a line. */
+  | { readonly kind: 'records'; readonly values: readonly Json[]; readonly size: number }
   | { readonly kind: 'form'; readonly pairs: readonly (readonly [string, string])[]; readonly size: number }
+  | {
+      readonly kind: 'multipart'
+      readonly fields: readonly (readonly [string, string | Unread])[]
+      readonly size: number
+    }
   | { readonly kind: 'other'; readonly size: number }
   | { readonly kind: 'unknown'; readonly why: string; readonly size: number | undefined }
+
+/** The value of a field that is there but not read, and why: to every test but `exists` it is unknown. */
+export type Unread = { readonly unread: string }
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
 
@@ -98,6 +118,8 @@ export type Reviewer = {
   readonly authAt?: number
   /** How strongly (`acr`), if the provider says so. */
   readonly acr?: string
+  /** Their session at the console, sealed, so that their login can be asked again. Nobody is shown it. */
+  readonly session?: string
 }
 
 /** The people behind a call, computed once when it is held: keys for comparison, labels for showing. */
@@ -116,6 +138,11 @@ export type Action = {
   readonly resource: string
   readonly access: 'read' | 'write' | 'permissions' | 'credentials' | 'unknown'
   readonly fields: { readonly [name: string]: string }
+  /**
+   * What of this cannot be told: `name`, `resource`, the name of a field (`fields.name` where only the field of that name is meant), or `*`
+   * for all of it. Tests of it answer unknown.
+   */
+  readonly unknown?: readonly string[]
 }
 
 /** What a hold keeps of the rule that holds it. `hash` covers everything the rule says. */
@@ -143,6 +170,10 @@ export type HoldHead = {
   /** Bytes of the held body. */
   readonly size: number
   readonly onDisconnect: 'keep' | 'cancel'
+  /** Keyed hash of the digest without `Idempotency-Key`: holds of one call that was deliberately sent several times share it. */
+  readonly same: string
+  /** How many hidden values make it partly seen, and the paths of the first few. */
+  readonly unseen?: { readonly count: number; readonly paths: readonly string[] }
   /** Set when the call asks for a tunnel. */
   readonly upgrade?: NonNullable<Call['upgrade']>
   /** Trace id of the opening call (W3C), for the audit. */
@@ -161,10 +192,32 @@ export type Verdict = {
   /** Every key of the reviewer when they decided, for re-qualifying. */
   readonly keys: readonly string[]
   readonly comment?: string
+  /** Of a partly seen hold: how many hidden values the reviewer let go without looking at them. */
+  readonly unseen?: number
+  /** Of an approval: what it allows besides this one call. */
+  readonly grant?: GrantTerms
   /** The view this was given for. */
   readonly view: string
   readonly at: number
 }
+
+/** At most so many uses in any stretch of time of this length. */
+export type Rate = { readonly uses: number; readonly perMs: number }
+
+/**
+ * What reviewers let go in advance: how often, how fast, for how long, and how far a call may differ from the one they saw. `free`
+ * are sorted places whose value may be any; `resource` is a pattern in which `*` stands for characters between two slashes.
+ */
+export type GrantTerms = {
+  readonly uses: number
+  readonly forMs: number
+  readonly rate?: Rate
+  readonly free: readonly string[]
+  readonly resource?: string
+}
+
+/** One place of a held call: what kind of value stands there, and a keyed hash of it (like.ts). */
+export type Part = readonly [place: string, type: string, print: string]
 
 /** What became of a released call. `answered`: the head of the answer was written to a caller. */
 export type Delivery = {
@@ -197,11 +250,17 @@ export type HoldFacts = {
   readonly tunnel?: true
   /** When the newest token that the caller showed runs out. */
   readonly tokenUntilAt?: number
+  /** Of an async hold: that token sealed, if only its issuer can say whether it is still good. Gone once the hold closes. */
+  readonly token?: string
+  /** Votes whose givers no longer qualified when a later one was counted (`nameOf` in ready.ts). */
+  readonly dropped?: readonly string[]
   readonly approvedAt?: number
   readonly approvedUntilAt?: number
   readonly closedAt?: number
   readonly comment?: string
   readonly decidedBy?: string
+  /** The grant that let it go. */
+  readonly grant?: string
   readonly why?: string
   readonly delivery?: Delivery
   /** Until when the sealed answer is kept. */
@@ -257,6 +316,10 @@ export type Entry = {
   readonly config?: string
   readonly reviewer?: { readonly login: string; readonly subject: string; readonly name: string; readonly via: string }
   readonly comment?: string
+  /** Of a verdict on a partly seen hold: how many hidden values the reviewer had not looked at. */
+  readonly unseen?: number
+  /** The grant that was made, used or revoked. */
+  readonly grant?: GrantEntry
   readonly digest?: string
   readonly status?: number
   readonly code?: string
@@ -271,6 +334,17 @@ export type Entry = {
   /** Of a tunnel: bytes from the caller to the upstream, and back. */
   readonly bytesUp?: number
   readonly bytesDown?: number
+}
+
+/** A grant as it is on record: what lets a call go instead of verdicts, and who made it. */
+export type GrantEntry = {
+  readonly id: string
+  readonly makers: readonly { readonly login: string; readonly subject: string; readonly name: string }[]
+  readonly uses: number
+  /** RFC 3339. */
+  readonly until: string
+  readonly free: readonly string[]
+  readonly resource?: string
 }
 
 /** What an operator stopped, and why. `value` says which caller, person or upstream; it is absent for `all`. */
@@ -303,12 +377,11 @@ export type View = {
   readonly total: number
   /** Paths of values hidden by key name or as certain secrets, not by the rule's own `mask`: they make the hold partly seen. */
   readonly unseen: readonly string[]
+  /** What a grant compares, where the rule allows grants. Shown to nobody. */
+  readonly parts?: readonly Part[]
 }
 
-/**
- * `text` is masked and printable (control, bidi and invisible characters are written as escapes). `cut`: `text` is only the
- * beginning of what would be sent, so a call with this view cannot be approved.
- */
+/** `text` is masked and printable (control, bidi and invisible characters are written as escapes), and always the whole of it. */
 export type ViewBody =
   | { readonly kind: 'none' }
   | {
@@ -316,7 +389,8 @@ export type ViewBody =
       readonly type: string
       readonly size: number
       readonly text: string
-      readonly cut: boolean
+      /** Why some of it is not shown as text: then all that is said of the whole of an opaque body goes for this one. */
+      readonly unshown?: string
     }
   | { readonly kind: 'opaque'; readonly type: string; readonly size: number; readonly why: string }
 
@@ -336,18 +410,31 @@ export type HoldView = {
     readonly name?: string
     readonly email?: string
     readonly client?: string
+    /** Who owns it, as its token or the configuration's people say. */
+    readonly owner?: string
   }
   readonly behind: { readonly people: readonly string[]; readonly known: boolean }
   readonly reason?: string
   readonly rules: readonly string[]
   readonly approvers: readonly string[]
+  /** Hashes of the configuration and of the rules it was held by. */
+  readonly policy: { readonly config: string; readonly rules: readonly string[] }
   readonly request: {
     readonly method: string
     readonly target: string
     readonly headers: readonly Header[]
     readonly body: ViewBody
   }
-  readonly hidden: { readonly bytes: number; readonly of: number; readonly unseen: readonly string[] }
+  /** `unseen`: paths of hidden values that make it partly seen; `looked_at`: those that the one who asks had revealed. */
+  readonly hidden: {
+    readonly bytes: number
+    readonly of: number
+    readonly unseen: readonly string[]
+    readonly looked_at: readonly string[]
+    readonly not_looked_at: number
+    /** An approval must say `unseen: <not_looked_at>`. */
+    readonly must_confirm: boolean
+  }
   readonly digest: string
   readonly votes: { readonly have: number; readonly needed: number }
   readonly verdicts: readonly {
@@ -355,6 +442,7 @@ export type HoldView = {
     readonly login: string
     readonly verdict: 'approve' | 'deny' | 'break_glass'
     readonly comment?: string
+    readonly unseen?: number
     readonly at: string
   }[]
   readonly opened_at: string
@@ -363,10 +451,18 @@ export type HoldView = {
   readonly approved_until?: string
   readonly closed_at?: string
   readonly comment_required: boolean
+  /** Its rule lets reviewers grant calls like it. */
+  readonly may_grant?: true
+  /** The grant that its verdicts made; whether it still counts is at the grant. */
+  readonly granted?: string
+  /** The grant that let it go, instead of verdicts. */
+  readonly by_grant?: { readonly id: string; readonly by: string }
   /** What sign-in the rules want of whoever lets the call go, and whether the one who asks has it. */
   readonly step_up?: { readonly acr_values: readonly string[]; readonly max_age?: number; readonly met: boolean }
   /** Why an operator stopped calls like this: it may be decided, but it is not sent. */
   readonly frozen?: string
+  /** Why nobody was told of it: every channel of its rules was tried, and none could be reached. */
+  readonly unreached?: string
   readonly delivery?: {
     readonly state: 'delivered' | 'failed' | 'unknown'
     readonly status?: number
@@ -382,9 +478,19 @@ export type HoldView = {
     readonly may_revoke: boolean
     readonly may_resolve: boolean
     readonly may_break_glass: boolean
+    readonly may_reveal: boolean
   }
   /** Somebody let it go by breaking the glass. */
   readonly break_glass?: true
+  /** How many hidden values make it partly seen. */
+  readonly partly_seen?: number
+}
+
+/** What stands behind one hidden path, for the reviewer who asked, in this one answer. */
+export type Revealed = {
+  readonly field: string
+  readonly values: readonly string[]
+  readonly not_looked_at: number
 }
 
 /** One row of the queue or the history. */
@@ -405,4 +511,5 @@ export type HoldRow = Pick<
   | 'delivery'
   | 'you'
   | 'break_glass'
+  | 'partly_seen'
 >

@@ -6,7 +6,7 @@ export type Pairs = readonly (readonly [name: string, value: string])[]
 export const maxPairs = 1000
 
 // Line breaks and tabs are ordinary in SQL and in text fields; no other control character is.
-const control = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/
+export const unprintable = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/
 
 /** The decoded pairs of a text (`+` is a space, `%XX` is UTF-8), or in words what makes the text ambiguous. */
 export const parsePairs = (text: string): Pairs | string => {
@@ -20,7 +20,7 @@ export const parsePairs = (text: string): Pairs | string => {
     const value = decoded(equals < 0 ? '' : piece.slice(equals + 1))
     if (name === undefined || value === undefined)
       return 'it has a "%" that does not begin the escape of a UTF-8 character: write %25'
-    if (control.test(name) || control.test(value)) return 'it has a control character: remove it'
+    if (unprintable.test(name) || unprintable.test(value)) return 'it has a control character: remove it'
     pairs.push([name, value])
   }
   return pairs

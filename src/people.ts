@@ -87,7 +87,9 @@ type Claims = { readonly [name: string]: Json }
 const texts = (claims: Claims, names: Iterable<string>): string[] =>
   [...new Set(names)].flatMap(name => {
     const value = claimAt(claims, name)
-    return (Array.isArray(value) ? value : [value]).filter(one => typeof one === 'string')
+    return (Array.isArray(value) ? value : [value]).flatMap(one =>
+      typeof one === 'string' || typeof one === 'number' ? [String(one)] : [],
+    )
   })
 
 /** The tokens of a text that may name a person: addresses and ids, whatever stands around them. */
@@ -234,13 +236,28 @@ export const inGroups = (reviewer: Reviewer, groups: readonly string[], settings
   )
 }
 
-/** May this reviewer vote under this entry of a rule's `approve`? Strict: groups as their login says them, e-mail only if vouched for. */
-export const qualifies = (reviewer: Reviewer, approve: Approve, settings: Settings): boolean => {
+/**
+ * May this reviewer vote under this entry of a rule's `approve`? Strict: groups as their login says them, e-mail only if vouched for.
+ * @param waitedMs how long the hold had waited, by its signed opening: whom the entry escalates to qualifies from then on.
+ */
+export const qualifies = (reviewer: Reviewer, approve: Approve, settings: Settings, waitedMs = 0): boolean => {
   const login = settings.console.login.find(one => one.name === reviewer.login)
   if (login === undefined) return false
-  if (inGroups(reviewer, approve.groups, settings)) return true
+  const { escalate } = approve
+  if (escalate !== undefined && waitedMs >= escalate.afterMs && namedBy(reviewer, escalate, login, settings))
+    return true
+  return namedBy(reviewer, approve, login, settings)
+}
+
+const namedBy = (
+  reviewer: Reviewer,
+  by: Pick<Approve, 'groups' | 'people'>,
+  login: Settings['console']['login'][number],
+  settings: Settings,
+): boolean => {
+  if (inGroups(reviewer, by.groups, settings)) return true
   const email = reviewer.emailTrusted ? vouched(reviewer.email, login.emailDomains) : undefined
-  return approve.people.some(person =>
+  return by.people.some(person =>
     person.includes('@') && !person.startsWith(`${reviewer.login}:`)
       ? email !== undefined && email === person.toLowerCase()
       : [reviewer.subject, ...reviewer.ids].some(id => person === `${reviewer.login}:${id}`),
@@ -262,10 +279,16 @@ export type Standing =
  * The one place that answers "may this reviewer's verdict on this call count?". `rules` are the hold's rules as they are now.
  * @returns own_call for anybody behind the call, whatever else they are; not_approver for whoever does not qualify.
  */
-export const standing = (reviewer: Reviewer, behind: Behind, rules: readonly Rule[], settings: Settings): Standing => {
+export const standing = (
+  reviewer: Reviewer,
+  behind: Behind,
+  rules: readonly Rule[],
+  settings: Settings,
+  waitedMs = 0,
+): Standing => {
   const barred = barredFrom(reviewer, behind, settings)
   if (barred !== undefined) return barred
-  if (!rules.some(rule => rule.approve.some(approve => qualifies(reviewer, approve, settings)))) {
+  if (!rules.some(rule => rule.approve.some(approve => qualifies(reviewer, approve, settings, waitedMs)))) {
     return {
       may: false,
       code: 'not_approver',
@@ -329,8 +352,8 @@ export const approversOf = (rules: readonly Rule[]): readonly string[] => [
   ...new Set(rules.flatMap(rule => rule.approve.flatMap(approve => [...approve.groups, ...approve.people]))),
 ]
 
-/** A counted vote: whose keys, and as whom they qualify. */
-export type Vote = { readonly keys: readonly string[]; readonly reviewer: Reviewer }
+/** A counted vote: whose keys, as whom they qualify, and how long the hold had waited for it. */
+export type Vote = { readonly keys: readonly string[]; readonly reviewer: Reviewer; readonly waitedMs?: number }
 
 /**
  * How many of a rule's votes are there. One person is one vote, for one entry of `approve` only; the best assignment counts.
@@ -348,7 +371,11 @@ export const tally = (
   const seat = (person: number, tried: Set<number>): boolean => {
     for (const [index, approve] of seats.entries()) {
       const vote = persons[person]
-      if (vote === undefined || tried.has(index) || !vote.some(one => qualifies(one.reviewer, approve, settings)))
+      if (
+        vote === undefined ||
+        tried.has(index) ||
+        !vote.some(one => qualifies(one.reviewer, approve, settings, one.waitedMs))
+      )
         continue
       tried.add(index)
       const holder = taken.get(index)

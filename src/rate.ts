@@ -1,27 +1,34 @@
-// How many calls a caller may send: a bucket each that fills at the rate and holds one second's worth. In memory, so each replica counts
-// for itself; what has not called for a second is forgotten.
+// How much a caller may do: a bucket each that fills at the rate and holds one window's worth. In memory, so each replica counts for
+// itself; who has done nothing for a window is forgotten.
 const tracked = 10_000
 
 export type Rate = {
-  /** How many milliseconds this call comes too early; 0 if it may go on. `perSecond` 0 is no limit. */
-  early(caller: string, perSecond: number): number
+  /** How many milliseconds this caller comes too early; 0 if it may go on, and then it is counted. `most` 0 is no limit. */
+  early(caller: string, most: number): number
+  /** The same, counting nothing. */
+  look(caller: string, most: number): number
 }
 
-/** @param clock milliseconds, never going back */
-export const callRate = (clock: () => number): Rate => {
+/** @param clock milliseconds, never going back; `most` is meant for each `windowMs` */
+export const callRate = (clock: () => number, windowMs = 1000): Rate => {
   // When the bucket of a caller will be full again.
   const fullAt = new Map<string, number>()
+  const after = (caller: string, most: number, now: number): { full: number; earlyMs: number } => {
+    const each = windowMs / most
+    const full = Math.max(fullAt.get(caller) ?? now, now) + each
+    return { full, earlyMs: full - now > windowMs + each / 2 ? Math.ceil(full - now - windowMs) : 0 }
+  }
   return {
-    early(caller, perSecond) {
-      if (perSecond === 0) return 0
+    early(caller, most) {
+      if (most === 0) return 0
       const now = clock()
-      const each = 1000 / perSecond
-      const full = Math.max(fullAt.get(caller) ?? now, now) + each
-      if (full - now > 1000 + each / 2) return Math.ceil(full - now - 1000)
+      const { full, earlyMs } = after(caller, most, now)
+      if (earlyMs > 0) return earlyMs
       if (fullAt.size >= tracked && !fullAt.has(caller)) forget(now)
       fullAt.set(caller, full)
       return 0
     },
+    look: (caller, most) => (most === 0 ? 0 : after(caller, most, clock()).earlyMs),
   }
 
   function forget(now: number): void {

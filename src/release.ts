@@ -1,13 +1,15 @@
 // From approved to an answer. An approved call is matched again with everything as it is now, released once, in the store, and sent:
 // the held bytes, on a connection of its own, never twice. Whoever holds the fence finishes; everybody else only looks.
 import type { Duplex } from 'node:stream'
-import { credential } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, type MemoryAnswer, rebuilt, type Sending, type Sink, targetAt, toMemory } from './forward.ts'
-import { endToldMs, openRequest, readHold, sealAnswer, uncertainMs } from './hold.ts'
-import type { Call, Caller, Entry, Header, HeldCall, Hold } from './nouns.ts'
+import { aboutGrant, makersOf, type Use, useOf } from './grant.ts'
+import { endToldMs, keptToken, openRequest, readHold, sealAnswer, uncertainMs } from './hold.ts'
+import { located } from './judge.ts'
+import type { Call, Caller, Entry, Header, HeldCall, Hold, HoldFacts, Reviewer } from './nouns.ts'
 import type { Parts } from './parts.ts'
-import { countedVotes, given, readiness, stoppable } from './ready.ts'
+import { prove } from './prove.ts'
+import { countedVotes, given, type Readiness, readiness, stoppable } from './ready.ts'
 import { aboutHold, whoReviews } from './record.ts'
 import { carryHeld, type Line } from './session.ts'
 import type { Settings, Upstream } from './settings.ts'
@@ -44,20 +46,40 @@ export type Released =
   | { readonly word: 'answered' }
   /** Somebody else moved the hold first: read it again. */
   | { readonly word: 'moved' }
+  /** It waits for verdicts, and there is no grant for it. */
+  | { readonly word: 'held' }
 
 /**
- * Releases an approved hold and sends its call.
+ * Releases an approved hold, or one that waits and for which there is a grant, and sends its call.
  * @throws unauthenticated (the collecting caller's token has run out), approval_void, upstream_unreachable (nothing was sent), upstream_timeout or delivery_unknown (something was), frozen, store_unavailable
  */
 export const release = async (parts: Parts, hold: Hold, taker: Taker): Promise<Released> => {
+  // Of a grant's uses at the same time one changes its ledger; the others read it again.
+  for (const stale = new Set<string>(); ; ) {
+    const released = await attempt(parts, hold, taker, stale)
+    if (released.word !== 'stale') return released
+    stale.add(released.ledger)
+  }
+}
+
+const attempt = async (
+  parts: Parts,
+  hold: Hold,
+  taker: Taker,
+  stale: ReadonlySet<string>,
+): Promise<Released | { readonly word: 'stale'; readonly ledger: string }> => {
   const settings = parts.settings()
   const { store, keys } = parts
   const { id } = hold.head
-  if (hold.state !== 'approved') return { word: 'moved' }
+  const waits = hold.state === 'pending'
+  if (hold.state !== 'approved' && !waits) return { word: 'moved' }
+  await parts.freezes.read()
+  // The fact only says where to look: what lets the call go is proved again.
+  const use = waits || hold.facts.grant !== undefined ? await useOf(parts, hold, settings, stale) : undefined
+  if (waits && use === undefined) return { word: 'held' }
   const held = await openRequest(store, keys, id)
   if (held === undefined) return { word: 'moved' }
 
-  await parts.freezes.read()
   parts.freezes.refuse(stoppable(hold, settings), id)
   if (taker.kind === 'caller' && taker.by.caller.expiresAt + skewMs <= hold.now) {
     // Its own call ends; the approval stands for one that shows a valid token.
@@ -67,8 +89,13 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker): Promise<R
       { hold: id },
     )
   }
-  const ready = readiness(hold, held, settings, taker.kind === 'caller' ? taker.by.caller : undefined)
+  const collector = taker.kind === 'caller' ? taker.by.caller : await asked(parts, hold, settings)
+  const ready: Readiness =
+    collector === 'taken back'
+      ? { void: "The caller's token is no longer good." }
+      : readiness(hold, held, settings, collector, use?.grant)
   if ('void' in ready) {
+    if (waits) return { word: 'held' }
     const voided = await store.holds.move({
       hold: id,
       move: 'void',
@@ -89,15 +116,17 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker): Promise<R
 
   const moved = await store.holds.move({
     hold: id,
-    move: 'release',
+    move: waits ? 'grant' : 'release',
     rev: hold.rev,
     fence: hold.fence,
-    beforeAt: ready.untilAt,
+    beforeAt: waits ? Math.min(ready.untilAt, hold.head.expiresAt) : ready.untilAt,
     dueAt: hold.now + leaseMs,
+    ...(use === undefined ? {} : { swap: use.swap, facts: factsOf(use, hold, ready.untilAt) }),
     entry: parts.record.entry({
       ...aboutHold(hold.head),
       kind: 'hold.released',
       ...(ready.glass === undefined ? {} : { detail: 'break_glass', reviewer: whoReviews(ready.glass.reviewer) }),
+      ...(use === undefined ? {} : { detail: 'grant', grant: aboutGrant(use.grant) }),
       ...(taker.kind === 'caller' && taker.by.call !== hold.head.call
         ? { collectedBy: { call: taker.by.call, address: taker.by.address } }
         : {}),
@@ -105,6 +134,8 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker): Promise<R
     durable: true,
   })
   if (moved.word === 'epoch') return voidEpoch(parts, hold)
+  if (moved.word === 'stale' && use?.swap.was !== undefined) return { word: 'stale', ledger: use.swap.was }
+  if (moved.word === 'late' && waits) return { word: 'held' }
   if (moved.word === 'late') {
     await store.holds.move({
       hold: id,
@@ -122,10 +153,33 @@ export const release = async (parts: Parts, hold: Hold, taker: Taker): Promise<R
     parts,
     { ...hold, state: 'released', rev: moved.rev, fence: moved.fence },
     held,
-    ready.upstream,
+    located(ready.upstream, held.call),
     taker,
     ready.untilAt,
+    use === undefined ? [] : makersOf(use.grant),
   )
+}
+
+const factsOf = ({ grant }: Use, { now }: Hold, approvedUntilAt: number): HoldFacts => ({
+  grant: grant.id,
+  approvedAt: now,
+  approvedUntilAt,
+  decidedBy: makersOf(grant)
+    .map(({ name }) => name)
+    .join(', '),
+})
+
+/**
+ * Who an async caller is now, where only its issuer can tell: nobody shows the token at this moment, so the one that was shown last is
+ * asked about. Undefined where a token says by itself how long it is good.
+ * @throws unauthenticated if that cannot be told at present: the approval stands, and it is tried again
+ */
+const asked = async (parts: Parts, hold: Hold, settings: Settings): Promise<Caller | 'taken back' | undefined> => {
+  const { caller } = hold.head
+  const issuer = settings.issuers.find(one => one.name === caller.issuer)
+  if (issuer?.introspect === undefined) return undefined
+  const token = keptToken(parts.keys, hold)
+  return (token === undefined ? undefined : await parts.identify.again(token, caller, settings)) ?? 'taken back'
 }
 
 const voidEpoch = async (parts: Parts, hold: Hold): Promise<never> => {
@@ -151,15 +205,16 @@ const send = async (
   upstream: Upstream,
   taker: Taker,
   untilAt: number,
+  makers: readonly Reviewer[],
 ): Promise<Released> => {
   const settings = parts.settings()
   const { id } = hold.head
   const lease = setInterval(() => void renew(parts, id, hold.fence), leaseMs / 3)
   const finish: Finish = (move, entry, what) => finished(parts, hold, move, { ...aboutHold(hold.head), ...entry }, what)
   try {
-    let proof: readonly Header[]
+    let head: readonly Header[]
     try {
-      proof = [...(await credential(upstream.credential).headers()), await asserted(parts, hold, held, upstream)]
+      head = await headOf(parts, hold, held, upstream, makers, taker.kind === 'caller' ? taker.trace : [])
     } catch (cause) {
       return await giveBack(parts, hold, upstream, untilAt, finish, cause)
     }
@@ -175,7 +230,7 @@ const send = async (
           })
     const sent = await forward(
       {
-        ...sendingOf(hold, held, upstream, settings, proof, taker.kind === 'caller' ? taker.trace : []),
+        ...sendingOf(hold, held, upstream, head),
         signal: enough.signal,
       },
       sink,
@@ -191,7 +246,13 @@ const send = async (
   }
 }
 
-const asserted = (parts: Parts, hold: Hold, held: HeldCall, upstream: Upstream): Promise<Header> => {
+const asserted = (
+  parts: Parts,
+  hold: Hold,
+  held: HeldCall,
+  upstream: Upstream,
+  makers: readonly Reviewer[],
+): Promise<Header> => {
   const settings = parts.settings()
   const { caller, id, rules, method } = hold.head
   return parts.assertions.held(
@@ -199,9 +260,10 @@ const asserted = (parts: Parts, hold: Hold, held: HeldCall, upstream: Upstream):
     { issuer: settings.gate.url, audience: upstream.name, caller, rule: rules.map(({ name }) => name).join(', ') },
     {
       hold: id,
-      approvers: [...countedVotes(hold, settings), ...given(hold, settings, 'break_glass')].map(
-        ({ reviewer: { login, subject } }) => ({ login, subject }),
-      ),
+      approvers: [
+        ...[...countedVotes(hold, settings), ...given(hold, settings, 'break_glass')].map(({ reviewer }) => reviewer),
+        ...makers,
+      ].map(({ login, subject }) => ({ login, subject })),
       method,
       target: targetAt(upstream, held.upstreamTarget),
       body: Buffer.from(held.body, 'base64'),
@@ -209,28 +271,41 @@ const asserted = (parts: Parts, hold: Hold, held: HeldCall, upstream: Upstream):
   )
 }
 
-/** The held bytes with what is ours added now. The trace context may be the collecting call's; nothing else of it is forwarded. */
-const sendingOf = (
+const bodyOf = (hold: Hold, held: HeldCall): Buffer | undefined =>
+  hold.head.size > 0 ? Buffer.from(held.body, 'base64') : undefined
+
+/** The held head with what is ours added now. The trace context may be the collecting call's; nothing else of it is forwarded. */
+const headOf = async (
+  parts: Parts,
   hold: Hold,
   held: HeldCall,
   upstream: Upstream,
-  settings: Settings,
-  proof: readonly Header[],
+  makers: readonly Reviewer[],
   trace: readonly Header[],
-): Sending => {
-  const added = [...rebuilt(held.call, settings.gate, trace), ...proof]
-  const replaced = new Set(added.map(([name]) => name.toLowerCase()))
-  const { size } = hold.head
-  const body = size > 0 ? Buffer.from(held.body, 'base64') : undefined
+): Promise<readonly Header[]> => {
+  const { method } = held.call
+  const { caller } = hold.head
+  const added = [
+    ...rebuilt(held.call, parts.settings().gate, trace),
+    await asserted(parts, hold, held, upstream, makers),
+  ]
+  const { upstreamTarget: target, headers } = held
+  const body = Buffer.from(held.body, 'base64')
+  return prove({ upstream, caller, method, target, scope: held.call.scope, headers, body }, added)
+}
+
+const sendingOf = (hold: Hold, held: HeldCall, upstream: Upstream, headers: readonly Header[]): Sending => {
+  const body = bodyOf(hold, held)
+  const { method, upgrade } = held.call
   return {
     upstream,
-    method: held.call.method,
+    method,
     target: held.upstreamTarget,
-    headers: [...held.headers.filter(([name]) => !replaced.has(name.toLowerCase())), ...added],
+    headers,
     body,
-    contentLength: body !== undefined || ['POST', 'PUT', 'PATCH'].includes(held.call.method) ? size : undefined,
+    contentLength: body !== undefined || ['POST', 'PUT', 'PATCH'].includes(method) ? hold.head.size : undefined,
     fresh: true,
-    ...(held.call.upgrade === undefined ? {} : { upgrade: held.call.upgrade }),
+    ...(upgrade === undefined ? {} : { upgrade }),
   }
 }
 

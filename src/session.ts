@@ -46,7 +46,8 @@ export const carry = async (parts: Parts, session: Session): Promise<TunnelEnd> 
   const off = parts.freezes.follow(look)
   look()
   line.take()
-  if (!line.socket.destroyed) line.socket.write(switching(answer.headers, call.headers, own), 'latin1')
+  if (!line.socket.destroyed)
+    line.socket.write(switching(call.upgrade ?? 'websocket', answer.headers, call.headers, own), 'latin1')
   const end = await tunnel({
     caller: line.socket,
     upstream: answer.socket,

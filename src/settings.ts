@@ -1,6 +1,6 @@
 // The configuration as the parts see it: one immutable snapshot, made by config.ts, replaced whole on reload. Types only.
 // Durations are milliseconds, sizes are bytes; every default is filled in.
-import type { CallerKind, Json } from './nouns.ts'
+import type { CallerKind, Json, Rate } from './nouns.ts'
 
 export type Settings = {
   /** SHA-256 over the configuration's files before interpolation, hex. */
@@ -31,6 +31,7 @@ export type Settings = {
   readonly ruleFiles: readonly string[]
   readonly callers: { readonly [name: string]: TestCaller }
   readonly tests: readonly RuleTest[]
+  readonly channels: readonly ChannelSettings[]
   readonly audit: { readonly strict: boolean; readonly spool: string | undefined; readonly trails: readonly Trail[] }
   /** How long an async hold outlives its caller's last valid token. */
   readonly tokenGraceMs: number
@@ -54,6 +55,8 @@ export type Limits = {
   readonly answer: number
   readonly holdsPerCaller: number
   readonly holds: number
+  /** Opened by one caller at one replica; 0: no limit. */
+  readonly holdsPerMinute: number
   /** Of one caller at one replica; 0: no limit. */
   readonly callsPerSecond: number
   readonly connections: number
@@ -148,9 +151,24 @@ export type PersonEntry = {
 
 export type Upstream = {
   readonly name: string
-  readonly kind: 'http'
-  /** Without a trailing slash. */
+  readonly kind:
+    | 'http'
+    | 'aws'
+    | 'clickhouse'
+    | 'elasticsearch'
+    | 'graphql'
+    | 'influxdb'
+    | 'kubernetes'
+    | 'postgrest'
+    | 'sql'
+  /** Without a trailing slash. An aws upstream without one of its own has the public address; each call goes to its service (located). */
   readonly url: string
+  /** What may be called at AWS; `own`: the url is for all of it. */
+  readonly aws?: {
+    readonly services: readonly string[]
+    readonly regions: readonly string[]
+    readonly url: 'own' | 'public'
+  }
   readonly at: { readonly prefix: string } | { readonly hosts: readonly string[] }
   readonly credential: CredentialSettings | undefined
   /** A header (lower case) in which callers carry their token, instead of Authorization. */
@@ -194,12 +212,68 @@ export type CredentialSettings =
   | { readonly kind: 'bearer'; readonly token: string }
   | { readonly kind: 'basic'; readonly user: string; readonly password: string }
   | { readonly kind: 'headers'; readonly headers: { readonly [name: string]: string } }
+  | Sigv4Settings
+  | { readonly kind: 'kubernetes'; readonly tokenFile: string; readonly impersonate: Impersonation | undefined }
+
+/** Templates over the caller. `insecureSystem`: users and groups of Kubernetes' own may come out of them. */
+export type Impersonation = {
+  readonly user: string
+  readonly groups: readonly string[]
+  readonly extra: { readonly [key: string]: readonly string[] }
+  readonly insecureSystem: boolean
+}
+
+export type Sigv4Settings = {
+  readonly kind: 'sigv4'
+  readonly from: 'static' | 'env' | 'file' | 'webIdentity' | 'container' | 'chain'
+  /** Of `static`. */
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+  readonly sessionToken: string | undefined
+  /** Of `file`; undefined: where the AWS tools keep theirs. */
+  readonly file: string | undefined
+  readonly profile: string
+  /** Of `webIdentity`; undefined: AWS_WEB_IDENTITY_TOKEN_FILE. */
+  readonly tokenFile: string | undefined
+  /** Assumed with what was found; of `webIdentity` undefined is AWS_ROLE_ARN. */
+  readonly role: string | undefined
+  readonly sessionName: string
+  /** Where the token service is asked: in this region, or at this address. */
+  readonly region: string
+  readonly sts: string | undefined
+}
 
 export type StoreSettings =
   | { readonly kind: 'sqlite'; readonly path: string }
   | { readonly kind: 'redis'; readonly url: string; readonly durable: 'always' | undefined }
 
 export type Trail = { readonly kind: 'stdout' } | { readonly kind: 'file'; readonly path: string }
+
+// ---- channels
+
+export type ChannelSettings = SlackSettings | WebhookSettings
+
+/** What every channel has. `minimal`: nothing of the call is told, only that there is one and where it is looked at. */
+export type ChannelBasics = { readonly name: string; readonly content: 'full' | 'minimal' }
+
+export type SlackSettings = ChannelBasics & {
+  readonly kind: 'slack'
+  readonly token: string
+  /** Verifies what comes to /slack/interactions; undefined: nothing is taken there. */
+  readonly signingSecret?: string | undefined
+  /** Opens Socket Mode. */
+  readonly appToken?: string | undefined
+  /** The one workspace whose members may decide. */
+  readonly team: string
+  readonly channel: string
+  readonly apiUrl: string
+}
+
+export type WebhookSettings = ChannelBasics & {
+  readonly kind: 'webhook'
+  readonly url: string
+  readonly secret: string
+}
 
 // ---- rules
 
@@ -238,6 +312,15 @@ export type Approve = {
   readonly stepUp?: { readonly acr: readonly string[]; readonly maxAgeMs: number | undefined }
   /** Who may let a call go alone, in an emergency. */
   readonly breakGlass?: { readonly groups: readonly string[] }
+  /** The most that a grant may allow; absent: there are none. */
+  readonly grant?: { readonly uses: number; readonly forMs: number; readonly rate?: Rate }
+  /** Who is told, and may approve as well, once the hold is this old. */
+  readonly escalate?: {
+    readonly afterMs: number
+    readonly notify: readonly string[]
+    readonly groups: readonly string[]
+    readonly people: readonly string[]
+  }
 }
 
 /**
@@ -287,6 +370,8 @@ export type Match = {
     readonly claim?: { readonly [name: string]: ValueTest }
   }
   readonly time?: { readonly days?: readonly string[]; readonly hours?: string; readonly zone?: string }
+  /** A CEL expression (match/when.ts). */
+  readonly when?: string
 }
 
 export type TestCaller = {

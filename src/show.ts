@@ -1,10 +1,12 @@
-// What a reviewer may see, and in which form: the queue, one hold, the history, the log. Nothing here changes anything;
+// What a reviewer may see, and in which form: the queue, one hold, the history. Nothing here changes anything;
 // what may not be seen does not exist, and everything shown of a call comes from its sealed, masked view.
-import type { AuditEntry, AuditQuery, HoldsQuery, RuleView } from './console/desk.ts'
+import type { HoldsQuery, RuleView } from './console/desk.ts'
 import { HoldpointError } from './errors.ts'
+import { grantId, grantOf, limitsOf } from './grant.ts'
 import { openView, readHold, verifiedHold, viewOf } from './hold.ts'
+import { hiddenOf, looks } from './looks.ts'
 import { printable } from './mask.ts'
-import type { Entry, Hold, HoldRow, HoldView, Reviewer, View } from './nouns.ts'
+import type { Hold, HoldRow, HoldView, Reviewer, View } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import {
   approversOf,
@@ -21,14 +23,20 @@ import { countedVotes, stoppable } from './ready.ts'
 import type { Rule, Settings } from './settings.ts'
 import { live, type State, states } from './states.ts'
 import { challengeOf, steppedUp } from './step-up.ts'
+import { unreachedOf } from './told.ts'
 
 const pageMax = 200
 /** How many stored holds one list call looks at before it answers with what it has. */
 const scanMax = 2_000
 const iso = (at: number): string => new Date(at).toISOString()
 
+/** Equal fingerprints tell equal values apart from others; the people behind a call are not to learn even that. */
+export const withoutFingerprints = (view: View): View =>
+  JSON.parse(JSON.stringify(view).replaceAll(/, #[0-9a-f]{8}›/g, '›')) as View
+
 export const reading = (parts: Parts) => {
   const { store, keys } = parts
+  const looked = looks({ shelf: store.shelf, keys })
 
   const rulesOf = (hold: Hold, settings: Settings): readonly Rule[] =>
     settings.rules.filter(rule => hold.head.rules.some(ref => ref.name === rule.name))
@@ -43,7 +51,7 @@ export const reading = (parts: Parts) => {
     samePerson(reviewerKeys(reviewer, settings), behindNow(hold, settings).keys)
 
   const standingOf = (reviewer: Reviewer, hold: Hold, settings: Settings): Standing =>
-    standing(reviewer, behindNow(hold, settings), rulesOf(hold, settings), settings)
+    standing(reviewer, behindNow(hold, settings), rulesOf(hold, settings), settings, hold.now - hold.head.openedAt)
 
   const mayDirect = (reviewer: Reviewer, settings: Settings): boolean =>
     reviewer.interactive && inGroups(reviewer, settings.console.operators, settings)
@@ -60,6 +68,7 @@ export const reading = (parts: Parts) => {
           { keys: [], labels: [], known: true },
           rulesOf(hold, settings),
           settings,
+          hold.now - hold.head.openedAt,
         ).may,
     ) ||
     inGroups(reviewer, settings.console.auditors, settings) ||
@@ -92,7 +101,9 @@ export const reading = (parts: Parts) => {
         (qualifiedOrOperator || own)) ||
       (hold.state === 'pending' && reviewer.interactive && (own || mayDirect(reviewer, settings)))
     const may_resolve = hold.state === 'unknown' && qualifiedOrOperator && !own
-    const besides = { may_revoke, may_resolve, may_break_glass: hold.state === 'pending' && glass }
+    const waits = hold.state === 'pending'
+    const may_reveal = waits && (stands.may || glass) && steppedUp(reviewer, rulesOf(hold, settings), hold.now)
+    const besides = { may_revoke, may_resolve, may_break_glass: waits && glass, may_reveal }
     if (!stands.may) return { may_decide: false, because: stands.code, detail: stands.detail, ...besides }
     if (hold.state !== 'pending')
       return { may_decide: false, because: 'already_decided', detail: `It is ${hold.state}.`, ...besides }
@@ -128,6 +139,7 @@ export const reading = (parts: Parts) => {
         ...(caller.name === undefined ? {} : { name: printable(caller.name) }),
         ...(caller.email === undefined ? {} : { email: printable(caller.email) }),
         ...(caller.client === undefined ? {} : { client: printable(caller.client) }),
+        ...(caller.owner === undefined ? {} : { owner: printable(caller.owner) }),
       },
       behind: { people: head.behind.labels.map(printable), known: head.behind.known },
       rules: head.rules.map(rule => rule.name),
@@ -146,12 +158,9 @@ export const reading = (parts: Parts) => {
           }),
       you: youOf(reviewer, hold, settings),
       ...(hold.verdicts.some(({ verdict }) => verdict === 'break_glass') ? { break_glass: true } : {}),
+      ...(head.unseen === undefined ? {} : { partly_seen: head.unseen.count }),
     }
   }
-
-  // Equal fingerprints tell equal values apart from others; the people behind a call are not to learn even that.
-  const withoutFingerprints = (view: View): View =>
-    JSON.parse(JSON.stringify(view).replaceAll(/, #[0-9a-f]{8}›/g, '›')) as View
 
   /** The one place that opens a view for somebody. */
   const openFor = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<View | undefined> => {
@@ -159,32 +168,43 @@ export const reading = (parts: Parts) => {
     return view !== undefined && isBehind(reviewer, hold, settings) ? withoutFingerprints(view) : view
   }
 
+  const row = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<HoldRow> =>
+    rowOf(reviewer, hold, await openFor(reviewer, hold, settings), settings)
+
   const viewFor = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<HoldView> => {
     const view = await openFor(reviewer, hold, settings)
     const { facts, head } = hold
     const rules = rulesOf(hold, settings)
     const challenge = hold.state === 'pending' ? challengeOf(rules) : undefined
     const frozen = live.has(hold.state) ? parts.freezes.stopping(stoppable(hold, settings)) : undefined
+    const unreached = await unreachedOf(parts, hold, [...new Set(rules.flatMap(rule => rule.notify))])
     return {
       ...rowOf(reviewer, hold, view, settings),
       view: viewOf(head),
       ...(view?.reason === undefined ? {} : { reason: view.reason }),
       approvers: approversOf(rules),
+      policy: { config: head.configHash, rules: head.rules.map(rule => rule.hash) },
       request: {
         method: head.method,
         target: view?.target ?? head.action.resource,
         headers: view?.headers ?? [],
         body: view?.body ?? { kind: 'none' },
       },
-      hidden: { bytes: view?.hidden ?? 0, of: view?.total ?? 0, unseen: view?.unseen ?? [] },
+      hidden: hiddenOf(view, view === undefined ? [] : await looked.of(reviewer, head, view), rules),
       digest: head.digest,
       verdicts: hold.verdicts.map(verdict => ({
         reviewer: printable(verdict.reviewer.name),
         login: verdict.reviewer.login,
         verdict: verdict.verdict,
         ...(verdict.comment === undefined ? {} : { comment: verdict.comment }),
+        ...(verdict.unseen === undefined ? {} : { unseen: verdict.unseen }),
         at: iso(verdict.at),
       })),
+      ...(rules.length === 1 && rules.every(rule => limitsOf(rule) !== undefined) && view?.parts !== undefined
+        ? { may_grant: true as const }
+        : {}),
+      ...(grantOf(hold, settings) === undefined ? {} : { granted: grantId(head.id) }),
+      ...(facts.grant === undefined ? {} : { by_grant: { id: facts.grant, by: facts.decidedBy ?? '' } }),
       comment_required: rules.some(rule => rule.approve.some(approve => approve.comment === 'required')),
       ...(challenge === undefined
         ? {}
@@ -196,6 +216,7 @@ export const reading = (parts: Parts) => {
             },
           }),
       ...(frozen === undefined ? {} : { frozen: frozen.reason }),
+      ...(unreached === undefined ? {} : { unreached }),
       ...(facts.approvedUntilAt === undefined ? {} : { approved_until: iso(facts.approvedUntilAt) }),
       ...(facts.earlier === undefined
         ? {}
@@ -220,46 +241,59 @@ export const reading = (parts: Parts) => {
     const settings = parts.settings()
     const wanted = statesOf(query.status)
     const waiting = wanted.every(state => live.has(state))
-    const holds: HoldRow[] = []
+    const found: Hold[] = []
     const limit = Math.min(Math.max(1, query.limit), pageMax)
     const place = `list:${query.status}:${reviewer.login}:${reviewer.subject}`
     let after = query.after === undefined ? undefined : cursorIn(query.after, place)
     for (let scanned = 0; scanned < scanMax; ) {
-      const page = await store.holds.list({
-        states: wanted,
-        order: waiting ? 'due' : 'newest',
-        limit: limit - holds.length,
-        ...(after === undefined ? {} : { after }),
-      })
-      scanned += page.holds.length
-      for (const stored of page.holds) {
-        const hold = verifiedHold(keys, stored)
-        if (hold === undefined || !fits(hold, query) || !maySee(reviewer, hold, settings)) continue
-        holds.push(rowOf(reviewer, hold, await openFor(reviewer, hold, settings), settings))
+      const ask = (count: number) =>
+        store.holds.list({
+          states: wanted,
+          order: waiting ? 'due' : 'newest',
+          limit: count,
+          ...(after === undefined ? {} : { after }),
+          ...(query.toAt === undefined ? {} : { beforeAt: query.toAt }),
+        })
+      const page = await ask(scanned === 0 ? limit : pageMax)
+      let at = 0
+      let older = false
+      for (; at < page.holds.length && found.length < limit && !older; at += 1) {
+        const stored = page.holds[at]
+        const hold = stored === undefined ? undefined : verifiedHold(keys, stored)
+        if (hold === undefined) continue
+        // Newest first: what follows is older still.
+        older = query.fromAt !== undefined && endOf(hold) < query.fromAt
+        if (!older && fits(hold, query) && maySee(reviewer, hold, settings)) found.push(hold)
       }
-      after = page.next
-      if (after === undefined || holds.length >= limit) break
+      scanned += at
+      if (older) after = undefined
+      else after = at === page.holds.length ? page.next : (await ask(at)).next
+      if (after === undefined || found.length >= limit) break
     }
+    const holds = await Promise.all(found.map(hold => row(reviewer, hold, settings)))
     return { holds, ...(after === undefined ? {} : { next: keys.seal(after, place) }) }
   }
 
-  const audit = async (
-    reviewer: Reviewer,
-    query: AuditQuery,
-  ): Promise<{ readonly entries: readonly AuditEntry[]; readonly next?: number }> => {
-    const settings = parts.settings()
-    if (!inGroups(reviewer, settings.console.auditors, settings))
-      throw new HoldpointError('not_approver', 'The audit log is for auditors (console.auditors).')
-    const limit = Math.min(Math.max(1, query.limit), 1_000)
-    const rows =
-      query.after === undefined ? await store.log.newest(query.before, limit) : await store.log.read(query.after, limit)
-    const entries = rows.map(({ seq, at, json }): AuditEntry => ({ ...(JSON.parse(json) as Entry), seq, at: iso(at) }))
-    const last = entries.at(-1)
-    return { entries, ...(entries.length === limit && last !== undefined ? { next: last.seq } : {}) }
-  }
+  // Rules name people and limits: they are for those who work with them, and for anybody else there are none.
+  const mayReadRules = (reviewer: Reviewer, settings: Settings): boolean =>
+    inGroups(reviewer, [...settings.console.auditors, ...settings.console.operators], settings) ||
+    settings.rules.some(rule =>
+      [standing, glassStanding].some(
+        stands =>
+          stands(
+            { ...reviewer, interactive: true },
+            { keys: [], labels: [], known: true },
+            [rule],
+            settings,
+            Number.POSITIVE_INFINITY,
+          ).may,
+      ),
+    )
 
-  const rules = async (): Promise<readonly RuleView[]> => {
-    return parts.settings().rules.map(rule => ({
+  const rules = async (reviewer: Reviewer): Promise<readonly RuleView[]> => {
+    const settings = parts.settings()
+    if (!mayReadRules(reviewer, settings)) return []
+    return settings.rules.map(rule => ({
       name: rule.name,
       then: rule.then,
       where: rule.where,
@@ -268,7 +302,7 @@ export const reading = (parts: Parts) => {
     }))
   }
 
-  return { seen, viewFor, youOf, standingOf, glassOf, isBehind, voted, list, audit, rules }
+  return { seen, maySee, row, viewFor, youOf, standingOf, glassOf, isBehind, voted, list, rules }
 }
 
 const statesOf = (status: HoldsQuery['status']): readonly State[] => {
@@ -276,6 +310,9 @@ const statesOf = (status: HoldsQuery['status']): readonly State[] => {
   if (status === 'closed') return states.filter(state => !live.has(state))
   return [status]
 }
+
+/** When a closed hold closed; one that does not say fits any time. */
+const endOf = ({ facts }: Hold): number => facts.closedAt ?? Number.POSITIVE_INFINITY
 
 const fits = (hold: Hold, query: HoldsQuery): boolean =>
   (query.caller === undefined ||

@@ -1,5 +1,6 @@
 // Where an answer goes: to the caller that waits on its connection, or into memory for one that comes back for it.
 import type { ServerResponse } from 'node:http'
+import { takesTrailers } from './headers.ts'
 import type { Header } from './nouns.ts'
 
 /**
@@ -10,7 +11,9 @@ import type { Header } from './nouns.ts'
 export const toResponse = (response: ServerResponse, extra: readonly Header[]) => {
   const replaced = new Set(extra.map(([name]) => name.toLowerCase()))
   let written = false
+  const { httpVersion, method, rawHeaders } = response.req
   return {
+    trailers: httpVersion === '1.1' && method !== 'HEAD' && takesTrailers(rawHeaders),
     head(status: number, headers: readonly Header[], statusText: string): void {
       if (response.destroyed || response.headersSent) return
       const all = [...headers.filter(([name]) => !replaced.has(name.toLowerCase())), ...extra]
@@ -41,8 +44,9 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[]) =
       response.on('drain', resume)
       response.on('close', resume)
     },
-    end(): void {
+    end(trailers: readonly Header[]): void {
       written = true
+      if (trailers.length > 0 && !response.destroyed) response.addTrailers(trailers as [string, string][])
       response.end()
     },
     broken(): void {

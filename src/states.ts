@@ -5,7 +5,8 @@
 //      ├─deny──▶ denied     │  └─────return───────┘ ├─────lose─────▶ unknown ──deliver/fail (same fence)──▶
 //      ├─expire▶ expired    ├─lapse──▶ lapsed       └────revoke────▶ revoked  (open tunnels)
 //      ├─cancel▶ cancelled  ├─revoke─▶ revoked                       unknown ──resolve──▶ delivered | failed
-//      └─void──▶ void       └─void───▶ void
+//      ├─void──▶ void       └─void───▶ void
+//      └─grant─▶ released   (a grant stands for its verdicts: no approval in between)
 //
 // `vote` is an approval that does not suffice yet; `renew` keeps a lease; `touch` notes facts that decide nothing.
 
@@ -34,6 +35,7 @@ export const moves = {
   cancel: { pending: 'cancelled' },
   void: { pending: 'void', approved: 'void' },
   release: { approved: 'released' },
+  grant: { pending: 'released' },
   lapse: { approved: 'lapsed' },
   revoke: { approved: 'revoked', released: 'revoked' },
   renew: { released: 'released' },

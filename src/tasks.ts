@@ -2,7 +2,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { answerJson, write } from './answer.ts'
 import { HoldpointError, toError } from './errors.ts'
-import { callerIdentity, openAnswer, readHold } from './hold.ts'
+import { callerIdentity, keptToken, openAnswer, readHold, shownToken } from './hold.ts'
+import type { Identified } from './identify.ts'
 import type { Call, Caller, Header, Hold, KeptAnswer } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { peopleBehind } from './people.ts'
@@ -18,6 +19,7 @@ type Asked = {
   readonly settings: Settings
   readonly call: Call
   readonly caller: Caller
+  readonly opaque: Identified['opaque']
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly drain: AbortSignal
@@ -40,25 +42,32 @@ export const taskEndpoint = async (parts: Parts, asked: Asked): Promise<void> =>
 const unknown = (): HoldpointError => new HoldpointError('unknown_hold', 'You have no hold with this id.')
 
 /** The hold, if it is the caller's own: the same identity with the same people behind it. Its newest token is noted for an async hold. */
-const own = async (parts: Parts, { caller, settings }: Asked, id: string): Promise<Hold> => {
+const own = async (parts: Parts, { caller, opaque, settings }: Asked, id: string): Promise<Hold> => {
   const hold = await readHold(parts.store, parts.keys, id)
   if (hold === undefined) throw unknown()
   const mine = callerIdentity(caller, peopleBehind(caller, settings))
   if (callerIdentity(hold.head.caller, hold.head.behind) !== mine) throw unknown()
-  await seeToken(parts, hold, caller)
+  await seeToken(parts, hold, caller, opaque)
   return hold
 }
 
-/** Notes that the caller of an async hold showed a token that lasts longer than those before. */
-export const seeToken = async (parts: Parts, hold: Hold, caller: Caller): Promise<void> => {
+/** Notes that the caller of an async hold showed a newer token: one that lasts longer than those before or, if it is opaque, another one. */
+export const seeToken = async (
+  parts: Parts,
+  hold: Hold,
+  caller: Caller,
+  opaque: Identified['opaque'],
+): Promise<void> => {
   if (hold.facts.async === undefined || (hold.state !== 'pending' && hold.state !== 'approved')) return
-  if (caller.expiresAt <= (hold.facts.tokenUntilAt ?? 0)) return
+  const newer =
+    opaque === undefined ? caller.expiresAt > (hold.facts.tokenUntilAt ?? 0) : opaque !== keptToken(parts.keys, hold)
+  if (!newer) return
   // If somebody moves the hold at this moment, the next poll notes it.
   await parts.store.holds.move({
     hold: hold.head.id,
     move: 'touch',
     rev: hold.rev,
-    facts: { tokenUntilAt: caller.expiresAt },
+    facts: shownToken(parts.keys, hold.head.id, caller, opaque),
   })
 }
 

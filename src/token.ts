@@ -167,4 +167,6 @@ export const refuseOtherKinds = (claims: Claims, refuse: Refuse): void => {
     throw refuse('This is an ID token; send an access token.')
   if (claims.token_use !== undefined && claims.token_use !== 'access' && claims.token_use !== 'access_token')
     throw refuse('This is not an access token (token_use).')
+  if (typeof claims.typ === 'string' && /^(refresh|id|offline)$/i.test(claims.typ))
+    throw refuse('This is not an access token (typ).')
 }

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
+import fc from 'fast-check'
 import { afterEach, describe, expect, it } from 'vitest'
 import { parseBody, readWhole } from '../src/body.ts'
 import type { Header } from '../src/nouns.ts'
@@ -30,6 +31,7 @@ type Row = {
   /** The JSON text whose plain parse is the value, where JSON cannot say it otherwise. */
   text?: string
   pairs?: string[][]
+  fields?: unknown[][]
   says?: string
 }
 
@@ -70,7 +72,9 @@ describe('bodies', () => {
     if (body.kind === 'unknown') expect(body.why).toContain(row.says)
     if (body.kind === 'json')
       expect(bare(body.value)).toEqual(row.text === undefined ? bare(row.value) : JSON.parse(row.text))
+    if (body.kind === 'records') expect(bare(body.values)).toEqual(bare(row.value))
     if (body.kind === 'form') expect(body.pairs).toEqual(row.pairs)
+    if (body.kind === 'multipart') expect(body.fields).toEqual(row.fields)
   })
 
   it('gives objects no prototype', () => {
@@ -82,6 +86,79 @@ describe('bodies', () => {
   it.each(['[', '{"a":'])('survives 200 000 levels of %s', open => {
     const body = parseBody([['Content-Type', 'application/json']], Buffer.from(open.repeat(200_000)), 1 << 24)
     expect(body).toMatchObject({ kind: 'unknown', why: expect.stringContaining('64 levels') })
+  })
+})
+
+describe('JSON lines', () => {
+  const read = (text: string): unknown => {
+    const body = parseBody([['Content-Type', 'application/x-ndjson']], Buffer.from(text), 1 << 20)
+    return body.kind === 'records' ? bare(body.values) : undefined
+  }
+
+  it('read back as they were written', () => {
+    const value = fc.oneof(
+      fc.integer(),
+      fc.boolean(),
+      fc.constant(null),
+      fc.dictionary(fc.constantFrom('a', 'b', 'c'), fc.integer()),
+    )
+    fc.assert(
+      fc.property(
+        fc.array(value, { minLength: 1 }),
+        fc.constantFrom('\n', '\r\n'),
+        fc.boolean(),
+        (values, end, last) => {
+          const lines = values.map(one => JSON.stringify(one)).join(end) + (last ? end : '')
+          expect(read(lines)).toEqual(bare(values))
+        },
+      ),
+    )
+  })
+
+  it('read as readers with other ideas of a line do, or not at all', () => {
+    const piece = fc.oneof(
+      fc.jsonValue({ maxDepth: 1 }).map(value => JSON.stringify(value)),
+      fc.constantFrom(
+        '\n',
+        '\r',
+        '\r\n',
+        '\u0085',
+        '\u2028',
+        '\v',
+        '\f',
+        '\x1e',
+        ' ',
+        '"',
+        '1',
+        '{',
+        '}',
+        '[',
+        ']',
+        ',',
+      ),
+    )
+    const lenient = (text: string, ends: RegExp): unknown[] =>
+      text.split(ends).flatMap(line => {
+        try {
+          return [JSON.parse(line) as unknown]
+        } catch {
+          return []
+        }
+      })
+    let accepted = 0
+    fc.assert(
+      fc.property(fc.array(piece, { minLength: 1, maxLength: 5 }), pieces => {
+        const text = pieces.join('')
+        const ours = read(text)
+        if (ours === undefined) return
+        accepted++
+        expect(ours).toEqual(bare(lenient(text, /\n/)))
+        // What Python's splitlines and others take for the end of a line.
+        expect(ours).toEqual(bare(lenient(text, /\r\n|[\n\r\v\f\x1c-\x1e\u0085\u2028\u2029]/)))
+      }),
+      { numRuns: 3_000 },
+    )
+    expect(accepted).toBeGreaterThan(200)
   })
 })
 

@@ -152,6 +152,7 @@ describe('what is filled in', () => {
         answer: 10485760,
         holdsPerCaller: 20,
         holds: 100000,
+        holdsPerMinute: 60,
         callsPerSecond: 0,
         connections: 20_000,
         connectionsPerAddress: 1000,
@@ -537,6 +538,10 @@ describe('the reference', async () => {
     LEDGER_PASSWORD: 'p',
     IDP_SECRET: 's',
     REPORTS_KEY: 'r',
+    SLACK_TOKEN: 'xoxb-s',
+    SLACK_SIGNING: 's',
+    SLACK_APP_TOKEN: 'xapp-s',
+    HOOK_SECRET: 'h'.repeat(24),
   }
 
   test('is valid, without warnings', async () => {

@@ -379,10 +379,11 @@ describe('the hold page', () => {
   test('is made in a time that grows with the lines of a body, not with their square', async () => {
     const answer = await fetch(`${stage.url}/api/holds/${await stage.hold()}`, { headers: cookieOf(ana) })
     const view = (await answer.json()) as HoldView
-    const body = { kind: 'shown', type: 'text/plain', size: 256_000, text: 'a\n'.repeat(128_000), cut: false } as const
+    const body = { kind: 'shown', type: 'text/plain', size: 256_000, text: 'a\n'.repeat(128_000) } as const
     const reader = { csrf: '', auditor: false } as Reader
     const began = process.cpuUsage()
-    const page = await holdPage({ ...view, request: { ...view.request, body } }, reader, stage.now())
+    const hold = { ...view, request: { ...view.request, body } }
+    const page = await holdPage({ hold, beside: { lately: [], same: [] }, reader, now: stage.now() })
     const { user, system } = process.cpuUsage(began)
     expect(String(page).split('<span class="line"')).toHaveLength(128_002)
     // Of the order of a tenth of this; the square of it is half a minute.

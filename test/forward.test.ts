@@ -190,6 +190,64 @@ it('passes early hints and goes on to the answer', async () => {
   expect(sent).toMatchObject({ state: 'answered', status: 200 })
 })
 
+const go = 'HTTP/1.1 100 Continue\r\n\r\n'
+
+it.each([
+  ['one', [`${go}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi`]],
+  ['one without a reason', ['HTTP/1.1 100\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi']],
+  [
+    'one with lines of its own',
+    [go.replace('\r\n', '\r\nX-A: b\r\n'), 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'],
+  ],
+  ['one in drops', [...`${go}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi`]],
+  ['several, and others', [`${go}${go}HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi`]],
+  ['none', [...'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi']],
+])('passes over 100 Continue that nobody asked for: %s', async (_, pieces) => {
+  const recorder = await recording({
+    answer(_request, socket) {
+      socket.setNoDelay(true)
+      const write = ([piece, ...more]: readonly string[]): void => {
+        if (piece !== undefined) socket.write(piece, () => setImmediate(write, more))
+      }
+      write(pieces)
+      return undefined
+    },
+  })
+  const upstream = upstreamAt(recorder.url)
+  for (const fresh of [false, false, true]) {
+    const { sent, memory } = await kept(upstream, { fresh, method: 'POST', body: Buffer.from('x'), contentLength: 1 })
+    expect(sent).toEqual({ state: 'answered', status: 200, complete: true })
+    expect(answerOf(memory).body).toBe('hi')
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  expect(recorder.requests.map(({ connection }) => connection)).toEqual([0, 0, 1])
+})
+
+it('leaves a body alone that looks like 100 Continue', async () => {
+  const body = `${go}${go}`
+  const recorder = await recording({
+    answer: () => `${go}HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  })
+  const { memory } = await kept(upstreamAt(recorder.url))
+  expect(answerOf(memory).body).toBe(body)
+})
+
+it.each([
+  ['breaks off', 'HTTP/1.1 100 Cont'],
+  ['is all that comes', go],
+  ['has a line that is none', 'HTTP/1.1 1000 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['never ends', `HTTP/1.1 100 Continue\r\n${'X-A: b\r\n'.repeat(20_000)}`],
+])('is lost when a 100 Continue %s', async (_, answer) => {
+  const recorder = await recording({
+    answer(_request, socket) {
+      socket.end(answer, 'latin1')
+      return undefined
+    },
+  })
+  const { sent } = await kept(upstreamAt(recorder.url))
+  expect(sent).toMatchObject({ state: 'lost', timeout: false })
+})
+
 it.each([
   ['closes without an answer', ''],
   ['answers with something else', 'SSH-2.0-OpenSSH\r\n\r\n'],
@@ -436,6 +494,74 @@ it('writes a reason phrase that node would refuse without it, and early hints on
   expect(await raw(port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n')).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
 })
 
+// ---- trailers
+
+const trailing = (trailer: string, lines: string): string =>
+  `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n${trailer}\r\n2\r\nhi\r\n0\r\n${lines}\r\n`
+
+it.each([
+  ['are announced and passed on', 'GET', 'TE: trailers\r\n'],
+  ['are passed on among other codings', 'GET', 'TE: gzip;q=0.5, Trailers\r\n'],
+  ['are dropped for who did not ask', 'GET', ''],
+  ['are dropped for who asked for something else', 'GET', 'TE: trailersx, gzip\r\n'],
+])('trailers %s', async (what, method, te) => {
+  const answer = trailing(
+    'Trailer: Grpc-Status, Content-Length, X-Sum\r\nTrailer: Set-Cookie\r\nConnection: X-Hop\r\n',
+    [
+      'Grpc-Status: 0',
+      'X-Sum: a b',
+      'x-sum: c',
+      'Content-Digest: sha-256=:x:',
+      'ETag: "e"',
+      'Transfer-Encoding: chunked',
+      'Content-Type: text/html',
+      'Content-Encoding: gzip',
+      'Set-Cookie: a=1',
+      'Authorization: Bearer x',
+      'WWW-Authenticate: Basic',
+      'Proxy-Authenticate: Basic',
+      'Location: http://elsewhere/',
+      'Host: elsewhere',
+      'Cache-Control: public',
+      'Holdpoint-Hold: forged',
+      'Access-Control-Allow-Origin: *',
+      'X-Hop: 1',
+      'Keep-Alive: x',
+      'Trailer: y',
+      '',
+    ].join('\r\n'),
+  )
+  const recorder = await recording({ answer: () => answer })
+  const { port } = await passing(upstreamAt(recorder.url))
+  const text = await raw(port, `${method} / HTTP/1.1\r\nHost: a\r\n${te}Connection: close\r\n\r\n`)
+  const [head = '', body = ''] = text.split('\r\n\r\n2\r\nhi\r\n')
+  if (what.includes('dropped')) {
+    expect(head).not.toMatch(/^trailer:/im)
+    expect(body).toBe('0\r\n\r\n')
+  } else {
+    expect(head).toMatch(/^Trailer: Grpc-Status, X-Sum$/m)
+    expect(body).toBe(
+      '0\r\nGrpc-Status: 0\r\nX-Sum: a b\r\nx-sum: c\r\nContent-Digest: sha-256=:x:\r\nETag: "e"\r\n\r\n',
+    )
+  }
+})
+
+it.each([
+  ['HEAD', 'HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n', '1.1'],
+  ['GET', 'HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nContent-Length: 2\r\n\r\nhi', '1.1'],
+  ['GET', 'HTTP/1.1 204 No Content\r\nTrailer: X-Sum\r\n\r\n', '1.1'],
+  ['GET', trailing('Trailer: X-Sum\r\n', 'X-Sum: a\r\n'), '1.0'],
+])(
+  'trailers are not announced where none can come: %s answered with %j to HTTP/%3$s',
+  async (method, answer, version) => {
+    const recorder = await recording({ answer: () => answer })
+    const { port } = await passing(upstreamAt(recorder.url))
+    const text = await raw(port, `${method} / HTTP/${version}\r\nHost: a\r\nTE: trailers\r\nConnection: close\r\n\r\n`)
+    expect(text).toMatch(/^HTTP\/1\.1 20[04] /)
+    expect(text).not.toMatch(/trailer|x-sum/i)
+  },
+)
+
 it('cuts the caller off when the answer breaks off, so that nobody takes it for whole', async () => {
   const recorder = await recording({
     answer(_, socket) {
@@ -598,7 +724,17 @@ it.each([
   ],
   [undefined, []],
 ] as const)('makes the credential %j', async (settings, headers) => {
-  expect(await credential(settings).headers()).toEqual(headers)
+  const caller = {
+    issuer: 'idp',
+    subject: 'a',
+    kind: 'agent',
+    groups: [],
+    actors: [],
+    claims: {},
+    expiresAt: 0,
+  } as const
+  const sending = { caller, method: 'GET', origin: 'http://up', target: '/', headers: [], body: undefined }
+  expect(await credential(settings).headers(sending)).toEqual(headers)
 })
 
 it.each([

@@ -153,6 +153,8 @@ describe('a token that is not good', () => {
     ['that is an ID token (nonce)', { nonce: 'n' }],
     ['that is an ID token (at_hash)', { at_hash: 'n' }],
     ['that says it is no access token', { token_use: 'id' }],
+    ['that is an ID token (Keycloak)', { typ: 'ID' }],
+    ['that is a refresh token (Keycloak)', { typ: 'Refresh' }],
     ['with an act that is no object', { act: 'x' }],
     ['with an actor without sub', { act: { client_id: 'c' } }],
     ['with an act chain of nine', { act: chain(9) }],
@@ -273,13 +275,19 @@ describe('time and keys', () => {
     const identify = fresh()
     await who(await issuer.token(), identify)
     await issuer.rotate()
-    now += 31_000
-    const rotated = await issuer.token()
-    await who(rotated, identify)
+    await who(await issuer.token(), identify)
     const fetched = issuer.fetched()
     for (let flood = 0; flood < 20; flood++)
       await refusal(issuer.token({}, { kid: `forged-${flood}` }).then(token => who(token, identify)))
     expect(issuer.fetched()).toBe(fetched)
+    // The next look is due when the cool-down is over, and not before.
+    await issuer.rotate()
+    const rotated = await issuer.token()
+    now += 29_000
+    await refusal(who(rotated, identify))
+    now += 2_000
+    await who(rotated, identify)
+    expect(issuer.fetched()).toBe(fetched + 1)
     now = Date.now()
   })
 
@@ -287,7 +295,6 @@ describe('time and keys', () => {
     const identify = fresh()
     const old = await issuer.token()
     await who(old, identify)
-    now += 31_000
     await issuer.rotate({ keep: true })
     const fetched = issuer.fetched()
     const made = await Promise.all(Array.from({ length: 30 }, (_, at) => issuer.token({ sub: `caller-${at}` })))

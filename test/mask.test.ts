@@ -197,7 +197,7 @@ describe('canaries', () => {
     expect(JSON.stringify(view)).not.toContain(canary)
     expect(JSON.stringify(view)).not.toContain(Buffer.from(canary).toString('base64').slice(4, 16))
     expect(JSON.stringify(view)).not.toContain(encodeURIComponent(canary).slice(0, 12))
-    const opaque = view.body.kind === 'opaque'
+    const opaque = view.body.kind === 'opaque' || (view.body.kind === 'shown' && view.body.unshown !== undefined)
     expect(opaque || view.unseen.length > 0 || row.reason !== undefined || row.mask !== undefined).toBe(true)
   })
 
@@ -322,6 +322,26 @@ describe('the line', () => {
     expect(line('', { rules: [{}, { summary: 'second' }, { summary: 'third' }] })).toBe('second')
   })
 
+  it('fills in what each of several lines says', () => {
+    const body = '{"a":1}\n{"a":"x"}\n{"card":"4111111111111111"}\n[{"a":2}]\n'
+    const extra: Given = { headers: [['Content-Type', 'application/x-ndjson']], body }
+    expect(line('{json./a} {json./0/a} {json./b}', extra)).toBe('1, x 2 ‹absent›')
+    const masked = { ...extra, rules: [{ summary: '{json./a} {json./0/a}', mask: ['json./a'] }] }
+    expect(viewOf(masked).line).toBe(
+      `‹masked 1, #${fingerprint('1')}›, ‹masked 1, #${fingerprint('x')}› ‹masked 1, #${fingerprint('2')}›`,
+    )
+  })
+
+  it('fills in a form in parts, and what is a file is a mark', () => {
+    const disposition = 'Content-Disposition: form-data; '
+    const part = (rest: string): string => `--7Q\r\n${disposition}${rest}\r\n`
+    const extra: Given = {
+      headers: [['Content-Type', 'multipart/form-data; boundary=7Q']],
+      body: `${part('name="to"\r\n\r\nana')}${part('name="to"\r\n\r\nben')}${part('name="doc"; filename="x"\r\n\r\n\0')}--7Q--`,
+    }
+    expect(line('Pay {form.to} by {form.doc}', extra)).toBe(`Pay ana, ben by ‹binary 1, #${fingerprint('\0')}›`)
+  })
+
   it('fills in a form', () => {
     const extra: Given = { headers: [form], body: 'to=ana&to=ben&x=%F0%9F%90%88' }
     expect(line('Pay {form.to} {form.x}', extra)).toBe('Pay ana, ben 🐈')
@@ -380,6 +400,63 @@ describe('the view', () => {
       expect(bodyText(viewOf({ body }))).toBe(body)
   })
 
+  describe('a form in parts', () => {
+    const inParts = (...parts: readonly string[]): Given => ({
+      headers: [['Content-Type', 'multipart/form-data; boundary=7Q']],
+      body: Buffer.from(
+        `${parts.map(part => `--7Q\r\nContent-Disposition: form-data; ${part}\r\n`).join('')}--7Q--\r\n`,
+        'latin1',
+      ),
+    })
+
+    it('shows every part, what it is called and what it holds; no value looks like another part', () => {
+      const view = viewOf(
+        inParts(
+          'name="to"\r\n\r\nana\r\namount = 7\n',
+          'name="doc"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\none\ntwo',
+          'name="meta"\r\nContent-Type: application/json\r\n\r\n{"card":"4111111111111111"}',
+          'name="none"; filename=""\r\n\r\n',
+        ),
+      )
+      expect(bodyText(view)).toBe(
+        [
+          'to = ana\\u{d}',
+          '    amount = 7',
+          '    ',
+          'doc (file "a.txt", text/plain, 7 bytes) = one',
+          '    two',
+          `meta (application/json, 27 bytes) = {"card":‹card 16, #${fingerprint('4111111111111111')}›}`,
+          'none (file "", 0 bytes) = ',
+          '',
+        ].join('\n'),
+      )
+      expect(view.body).not.toHaveProperty('unshown')
+    })
+
+    it.each([
+      ['bytes', 'name="doc"; filename="a"\r\n\r\n\xff', '\xff'],
+      ['an image', 'name="doc"; filename="a"\r\nContent-Type: image/svg+xml\r\n\r\n<svg>', '<svg>'],
+      ['a field with a NUL', 'name="doc"\r\n\r\n\0', '\0'],
+    ])('shows %s as a mark, and says that not all is shown', (_, part, hidden) => {
+      const view = viewOf(inParts(part, 'name="a"\r\n\r\n1'))
+      expect(bodyText(view)).toMatch(/^doc.* = ‹binary \d+, #[0-9a-f]{8}›\na = 1\n$/)
+      expect(bodyText(view)).toContain(`‹binary ${hidden.length}, #${fingerprint(hidden)}›`)
+      expect(view.body).toMatchObject({ unshown: 'a part of it is not shown as text' })
+      expect(view.hidden).toBe(hidden.length)
+    })
+
+    it('shows nothing of what has two readings', () => {
+      const body = inParts('name="a"; name="b"\r\n\r\n1')
+      expect(viewOf(body).body).toMatchObject({ kind: 'opaque', why: expect.stringContaining('Content-Disposition') })
+    })
+
+    it('masks a field by the rule, whatever its case, and is opaque to a mask that it cannot have', () => {
+      const body = inParts('name="Customer"\r\n\r\nana')
+      expect(bodyText(viewOf({ ...body, rules: [{ mask: ['form.customer'] }] }))).toMatch(/^Customer = ‹masked 3/)
+      expect(viewOf({ ...body, rules: [{ mask: ['json./customer'] }] }).body.kind).toBe('opaque')
+    })
+  })
+
   it.each([
     ['image/png', Buffer.from([0x89, 0x50]), 'image/png is not shown as text'],
     ['application/grpc', Buffer.from('x'), 'application/grpc is not shown as text'],
@@ -411,7 +488,6 @@ describe('the view', () => {
       type: 'application/json',
       size: packed.length,
       text: '{\n  "a": 1\n}',
-      cut: false,
     })
     const bomb = gzipSync(Buffer.alloc(2 * 1024 * 1024, 0x20))
     expect(viewOf({ headers: [json, ['Content-Encoding', 'gzip']], body: bomb }).body).toMatchObject({
@@ -472,7 +548,7 @@ describe('the view', () => {
       ['a text of which much is hidden', plain, `password="${text(250_000)}"`, `password="${text(270_000)}"`],
       ['a text with escapes', plain, '\u202e'.repeat(7_000), '\u202e'.repeat(9_000)],
     ])('%s', (_, header, fits, over) => {
-      expect(viewOf({ headers: [header], body: fits }).body).toMatchObject({ kind: 'shown', cut: false })
+      expect(viewOf({ headers: [header], body: fits }).body).toMatchObject({ kind: 'shown' })
       const view = viewOf({ headers: [header, ['X-Api-Key', '1234567']], body: over })
       const [type, size] = [header[1], Buffer.byteLength(over)]
       expect(view.body).toEqual({ kind: 'opaque', type, size, why: 'it is too long to be shown whole' })

@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { callRate } from '../src/rate.ts'
 
-const started = () => {
+const started = (windowMs = 1_000) => {
   let at = 1_000
-  const rate = callRate(() => at)
+  const rate = callRate(() => at, windowMs)
   return {
     rate,
     pass: (ms: number) => {
@@ -58,4 +58,14 @@ test('who stopped calling is forgotten, and a crowd does not fill the memory', (
   pass(1_000)
   expect(rate.early('caller 24999', 1)).toBe(0)
   expect(rate.early('caller 24999', 1)).toBeGreaterThan(0)
+})
+
+test('looking counts nothing, and says the same', () => {
+  const { rate, pass } = started(60_000)
+  for (let count = 0; count < 100; count++) expect(rate.look('a', 3)).toBe(0)
+  expect([1, 2, 3].map(() => rate.early('a', 3))).toEqual([0, 0, 0])
+  expect([rate.look('a', 3), rate.early('a', 3), rate.look('a', 3)]).toEqual([20_000, 20_000, 20_000])
+  expect([rate.look('b', 3), rate.look('a', 0)]).toEqual([0, 0])
+  pass(20_000)
+  expect([rate.look('a', 3), rate.early('a', 3), rate.look('a', 3)]).toEqual([0, 0, 20_000])
 })

@@ -99,6 +99,20 @@ describe.each<[Who, boolean]>([
   })
 })
 
+test.each<[Who, boolean]>([
+  ['lead', true],
+  ['glass-breaker', true],
+  ['auditor', true],
+  ['operator', true],
+  ['owner', false],
+  ['other-lead', false],
+  ['stranger', false],
+])('%s reads the rules: %s', async (who, may) => {
+  const { rules } = JSON.parse((await api(who, '/rules')).text) as { rules: { name: string }[] }
+  expect(rules.map(({ name }) => name)).toEqual(may ? ['refunds'] : [])
+  expect((await browsers[who].visit(`${stage.url}/rules`)).text.includes('refunds')).toBe(may)
+})
+
 test('what may not be seen is answered like what never was', async () => {
   const nothing = `h_${'A'.repeat(22)}`
   for (const who of ['stranger', 'other-lead', 'other-owner'] as const) {
@@ -122,6 +136,40 @@ test('what may not be seen is answered like what never was', async () => {
       (await browsers[who].visit(`${stage.url}/holds/${id}/approve`, { form: { csrf } })).text.replaceAll(id, 'ID')
     expect(await page(ours)).toBe(await page(nothing))
   }
+  expect((await stage.read(ours)).state).toBe('pending')
+})
+
+test('a verdict that was tried on what may not be seen is on record, whether it is there or not', async () => {
+  const nothing = `h_${'B'.repeat(22)}`
+  for (const id of [ours, nothing]) await api('stranger', `/holds/${id}/approve`, 'POST', {})
+  const tried = (await stage.entries()).filter(
+    ({ kind, reviewer }) =>
+      kind === 'verdict.refused' && (reviewer as { subject?: string } | undefined)?.subject === 'stranger',
+  )
+  for (const hold of [ours, nothing])
+    expect(tried).toContainEqual(expect.objectContaining({ hold, code: 'unknown_hold', detail: 'approve' }))
+})
+
+test('a verdict that nobody signed for, or that came from another site, is on record with its hold', async () => {
+  const token = 'x.y.z'
+  const post = (path: string, headers: Record<string, string>) =>
+    fetch(`${stage.url}${path}`, { method: 'POST', headers, body: path.startsWith('/api/') ? '{}' : '' })
+  const json = { 'content-type': 'application/json' }
+  expect((await post(`/api/holds/${ours}/approve`, { ...json, authorization: `Bearer ${token}` })).status).toBe(401)
+  expect((await post(`/api/holds/${ours}/break-glass`, json)).status).toBe(401)
+  const form = { 'content-type': 'application/x-www-form-urlencoded' }
+  expect((await post(`/holds/${ours}/deny`, form)).status).toBe(401)
+  const cookie = `holdpoint_session=${browsers.lead.session()}`
+  expect((await post(`/holds/${ours}/deny`, { ...form, cookie, origin: 'https://evil.example' })).status).toBe(403)
+  const tried = (await stage.entries()).filter(
+    ({ kind, reviewer }) => kind === 'verdict.refused' && reviewer === undefined,
+  )
+  expect(tried.map(({ hold, code, detail, address }) => [hold, code, detail, address])).toEqual([
+    [ours, 'unauthenticated', 'approve', '127.0.0.1'],
+    [ours, 'unauthenticated', 'break_glass', '127.0.0.1'],
+    [ours, 'unauthenticated', 'deny', '127.0.0.1'],
+    [ours, 'cross_site', 'deny', '127.0.0.1'],
+  ])
   expect((await stage.read(ours)).state).toBe('pending')
 })
 

@@ -176,6 +176,98 @@ describe('a session', () => {
   })
 })
 
+describe('an earlier vote, when the deciding one comes', () => {
+  let stage: ConsoleStage
+  const lead = (id: string) => ({ id, name: id, email: `${id}@acme.test`, groups: ['finance-leads'] as string[] })
+  const [first, second, third] = [lead('first'), lead('second'), lead('third')] as const
+  let id: string
+  let early: Browser
+  beforeEach(async () => {
+    first.groups = ['finance-leads']
+    stage = await startConsole({
+      people: [first, second, third],
+      settings: one => ({
+        ...one,
+        rules: one.rules.map(rule => ({ ...rule, approve: rule.approve.map(approve => ({ ...approve, votes: 2 })) })),
+      }),
+    })
+    id = await stage.hold()
+    early = await stage.browserOf(first)
+    await approve(early)
+  })
+  afterEach(() => stage.close())
+
+  const approve = async (one: Browser) =>
+    one.visit(`${stage.url}/holds/${id}/approve`, { form: { ...(await one.fields(`/holds/${id}`)) } })
+  const state = async () => (await stage.read(id)).state
+
+  test('counts while its groups are new enough to decide by', async () => {
+    first.groups = []
+    stage.pass(14 * minuteMs)
+    await approve(await stage.browserOf(second))
+    expect(await state()).toBe('approved')
+  })
+
+  test('counts if its login says the same when it is asked again', async () => {
+    first.groups = ['others', 'finance-leads']
+    stage.pass(20 * minuteMs)
+    await approve(await stage.browserOf(second))
+    expect(await state()).toBe('approved')
+  })
+
+  test('falls if whoever gave it has left the group, and somebody else has to make up for it', async () => {
+    first.groups = ['others']
+    stage.pass(20 * minuteMs)
+    const seconds = await stage.browserOf(second)
+    await approve(seconds)
+    expect(await state()).toBe('pending')
+    expect(words((await seconds.visit(`${stage.url}/holds/${id}`)).text)).toContain('1 of 2')
+    expect(await stage.entries()).toContainEqual(
+      expect.objectContaining({
+        kind: 'verdict.dropped',
+        hold: id,
+        reviewer: expect.objectContaining({ subject: 'first' }),
+      }),
+    )
+    // Who comes back to the group may vote again.
+    first.groups = ['finance-leads']
+    await approve(await stage.browserOf(first))
+    expect(await state()).toBe('approved')
+  })
+
+  test('falls if its login cannot be asked', async () => {
+    stage.pass(20 * minuteMs)
+    const seconds = await stage.browserOf(second)
+    await stage.idp.close()
+    await approve(seconds)
+    expect(await state()).toBe('pending')
+  })
+
+  test('counts as it was given if its session has ended: nobody is there to be asked', async () => {
+    stage.pass(20 * minuteMs)
+    await early.visit(`${stage.url}/logout`, { form: { csrf: (await early.fields('/')).csrf ?? '' } })
+    first.groups = []
+    await approve(await stage.browserOf(second))
+    expect(await state()).toBe('approved')
+  })
+
+  test('shows its session to nobody, and keeps it sealed', async () => {
+    const { verdicts } = await stage.read(id)
+    const ticket = verdicts[0]?.reviewer.session ?? ''
+    expect(ticket).not.toBe('')
+    expect(JSON.stringify(verdicts)).not.toContain(early.session())
+    const shown = [
+      (await early.visit(`${stage.url}/holds/${id}`)).text,
+      (await early.visit(`${stage.url}/api/holds/${id}`)).text,
+      JSON.stringify(await stage.entries()),
+    ]
+    for (const text of shown) {
+      expect(text).not.toContain(ticket)
+      expect(text).not.toContain(early.session())
+    }
+  })
+})
+
 describe('groups at a verdict', () => {
   let stage: ConsoleStage
   const ana = { ...people.ana, groups: ['finance-leads'] as string[] }

@@ -361,9 +361,12 @@ describe('a verdict', () => {
     expect([silent.status, (await stage.read(id)).state]).toEqual([400, 'pending'])
     await jar.visit(`${stage.url}/holds/${id}/break-glass`, { form: { ...hidden(page.text), comment: 'all is down' } })
     expect((await stage.read(id)).state).toBe('approved')
-    await byToken(id, 'revoke', proven())
     const reviewer = browser()
     await through(reviewer, '/login', proven())
+    // In the queue while it is on its way, on its own page, and in the history once it is over.
+    for (const path of ['/', `/holds/${id}`])
+      expect(words((await reviewer.visit(`${stage.url}${path}`)).text)).toMatch(/Glass broken/)
+    await byToken(id, 'revoke', proven())
     expect(words((await reviewer.visit(`${stage.url}/history`)).text)).toMatch(/cus-glass.*Glass broken/)
   })
 })

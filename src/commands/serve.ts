@@ -5,10 +5,13 @@ import { dirname } from 'node:path'
 import type { Command } from 'commander'
 import { adminServer } from '../admin.ts'
 import { assertions } from '../assertion.ts'
+import { channelsNow } from '../channels/make.ts'
 import { watchSettings } from '../config/watch.ts'
 import { type Finding, loadSettings } from '../config.ts'
 import { consoleApp } from '../console/app.ts'
 import { listenConsole } from '../console/listen.ts'
+import { chatsOf } from '../console/slack.ts'
+import { slackSockets } from '../console/slack-socket.ts'
 import { decide } from '../decide.ts'
 import { toError } from '../errors.ts'
 import { closePools } from '../forward.ts'
@@ -20,6 +23,7 @@ import { identifier } from '../identify.ts'
 import { listenGate, listening } from '../listen.ts'
 import { type Log, makeLog } from '../log.ts'
 import { countedRecorder, countedStore, liveHolds, newMeter } from '../metrics.ts'
+import { notify } from '../notify.ts'
 import type { Hold } from '../nouns.ts'
 import type { Parts } from '../parts.ts'
 import { recorder } from '../record.ts'
@@ -130,7 +134,7 @@ const started = async (
     log,
     clock,
   }
-  const desk = decide(parts)
+  const desk = decide(parts, earlier => app.again(earlier))
   const theGate = gate(parts)
 
   const trails = pump(
@@ -152,16 +156,25 @@ const started = async (
     first.gate.tls,
   )
   closers.push(() => gateListening.close())
+  const telling = notify(
+    parts,
+    channelsNow(() => settings.channels),
+  )
   const app = consoleApp({
     settings: () => settings,
     store,
     keys,
     desk,
+    retell: telling.retell,
     events: (after, signal) => store.events(after, signal),
     log,
   })
   const consoleListening = await listenConsole(app, first.console.listen, first.console.tls)
+  const sockets = slackSockets(chatsOf(first), app.slack, log)
   closers.push(
+    () => telling.close(),
+    () => app.slack.close(),
+    () => sockets.close(),
     () => consoleListening.close(),
     async () => app.close(),
   )
@@ -262,6 +275,10 @@ const openKeys = async ({ keys, store }: Settings): Promise<KeyRing> => {
 // Certificates may change at any time, but not whether clients are asked for theirs.
 const askedOf = (tls: ListenTls | undefined): string => (tls?.clientCa === undefined ? 'nobody' : tls.clientCert)
 
+/** Connections that are opened at the start only. */
+const socketsOf = (settings: Settings): readonly (string | undefined)[] =>
+  chatsOf(settings).map(({ appToken }) => appToken)
+
 const restartOnly = (before: Settings, after: Settings): string[] =>
   (
     [
@@ -277,6 +294,7 @@ const restartOnly = (before: Settings, after: Settings): string[] =>
       ['keys', before.keys, after.keys],
       ['audit.spool', before.audit.spool, after.audit.spool],
       ['audit.trails', before.audit.trails, after.audit.trails],
+      ['channels appToken', socketsOf(before), socketsOf(after)],
     ] as const
   ).flatMap(([what, one, other]) => (JSON.stringify(one) === JSON.stringify(other) ? [] : [what]))
 

@@ -1,14 +1,10 @@
 // holdpoint test: runs the tests that stand beside rules, through the same steps as a call: target, route, body, judge.
 import type { Command } from 'commander'
-import { parseBody } from '../body.ts'
 import { loadSettings } from '../config.ts'
 import { HoldpointError } from '../errors.ts'
 import { judge } from '../judge.ts'
-import type { Call, Caller, Header } from '../nouns.ts'
-import { settle } from '../receive.ts'
-import { route } from '../route.ts'
+import { rehearse } from '../rehearse.ts'
 import type { RuleTest, Settings, TestCaller } from '../settings.ts'
-import { parseTarget } from '../target.ts'
 import { line } from './check.ts'
 
 export type TestResult = {
@@ -44,63 +40,8 @@ export const runTest = (settings: Settings, test: RuleTest): TestResult => {
 
 const spelled = (outcome: string, rule: string): string => `${outcome} by ${rule === '' ? 'no rule' : rule}`
 
-const judged = (settings: Settings, test: RuleTest): ReturnType<typeof judge>['judgement'] => {
-  const { body: bytes, headers } = bodyOf(test)
-  const call = callOf(test, headers, bytes)
-  const routed = route(call, settings)
-  if (routed === undefined) throw new HoldpointError('no_route', `No upstream is configured at ${call.path}.`)
-  const { upstream, cut } = routed
-  const within = (path: string): string => path.slice(cut.length) || '/'
-  const caller = settings.callers[test.call.caller] as TestCaller
-  return judge(settings, {
-    call,
-    paths: [...new Set(settle(call, upstream).map(within))],
-    upstream,
-    caller: callerOf(caller),
-    body: parseBody(headers, bytes, upstream.limits.inspect),
-    at: call.receivedAt,
-  }).judgement
-}
-
-const bodyOf = ({ call }: RuleTest): { readonly body: Buffer; readonly headers: readonly Header[] } => {
-  const given = Object.entries(call.headers).map(([name, value]): Header => [name, value])
-  const typed = (type: string): readonly Header[] =>
-    given.some(([name]) => name.toLowerCase() === 'content-type') ? given : [...given, ['Content-Type', type]]
-  if (call.json !== undefined)
-    return { body: Buffer.from(JSON.stringify(call.json)), headers: typed('application/json') }
-  if (call.form !== undefined)
-    return {
-      body: Buffer.from(new URLSearchParams(call.form).toString()),
-      headers: typed('application/x-www-form-urlencoded'),
-    }
-  return { body: Buffer.from(call.body ?? ''), headers: given }
-}
-
-const callOf = ({ call, name }: RuleTest, headers: readonly Header[], body: Buffer): Call => {
-  const [, scheme = 'https', host = 'localhost', target = '/'] =
-    /^(?:(https?):\/\/([^/?#]+))?(.*)$/.exec(call.url) ?? []
-  return {
-    id: name,
-    receivedAt: call.at === undefined ? Date.now() : Date.parse(call.at),
-    method: call.method,
-    ...parseTarget(target === '' ? '/' : target),
-    host: host.toLowerCase().replace(/:\d+$/, ''),
-    headers,
-    address: '127.0.0.1',
-    scheme: scheme as Call['scheme'],
-    httpVersion: '1.1',
-    contentLength: body.length,
-  }
-}
-
-const callerOf = ({ client, owner, email, ...caller }: TestCaller): Caller => ({
-  ...caller,
-  ...(client === undefined ? {} : { client }),
-  ...(owner === undefined ? {} : { owner }),
-  ...(email === undefined ? {} : { email }),
-  actors: [],
-  expiresAt: Number.POSITIVE_INFINITY,
-})
+const judged = (settings: Settings, { call }: RuleTest): ReturnType<typeof judge>['judgement'] =>
+  judge(settings, rehearse(settings, { ...call, caller: settings.callers[call.caller] as TestCaller })).judgement
 
 export const registerTest = (program: Command): void => {
   program

@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import type { Approve, PersonEntry, Upstream } from '../settings.ts'
 import type * as schema from './rules-schema.ts'
 import type { Path } from './source.ts'
-import type { Reader } from './strict.ts'
+import { type Reader, unknownName } from './strict.ts'
 
 /** What rules may name. Names are given even if what they name could not be read; logins are undefined if they could not. */
 export type Names = {
@@ -13,6 +13,7 @@ export type Names = {
   /** Those that could be read. */
   readonly upstreams: readonly Upstream[]
   readonly people: readonly PersonEntry[]
+  readonly channels: readonly string[]
 }
 
 export const resolveApprove = (
@@ -21,12 +22,7 @@ export const resolveApprove = (
   path: Path,
   names: Names,
 ): Approve => ({
-  groups: value.by.groups.map((group, index) =>
-    qualifyGroup(reader, group, [...path, 'by', 'groups', index], names.logins),
-  ),
-  people: value.by.people.flatMap((person, index) =>
-    qualifyPerson(reader, person, [...path, 'by', 'people', index], names),
-  ),
+  ...resolveBy(reader, value.by, [...path, 'by'], names),
   votes: value.votes,
   withinMs: value.within,
   approvedForMs: value.approvedFor,
@@ -46,7 +42,51 @@ export const resolveApprove = (
           ),
         },
       }),
+  ...(value.grant === undefined ? {} : { grant: resolveGrant(value.grant) }),
+  ...(value.escalate === undefined ? {} : { escalate: resolveEscalation(reader, value, path, names) }),
 })
+
+const perMs = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+
+const resolveGrant = ({
+  uses,
+  for: forMs,
+  rate,
+}: NonNullable<z.output<typeof schema.approve>['grant']>): NonNullable<Approve['grant']> => {
+  if (rate === undefined) return { uses, forMs }
+  const [most = '', unit = 'm'] = rate.split('/')
+  return { uses, forMs, rate: { uses: Number(most), perMs: perMs[unit as keyof typeof perMs] } }
+}
+
+const resolveBy = (
+  reader: Reader,
+  by: z.output<typeof schema.approve>['by'],
+  path: Path,
+  names: Names,
+): Pick<Approve, 'groups' | 'people'> => ({
+  groups: by.groups.map((group, index) => qualifyGroup(reader, group, [...path, 'groups', index], names.logins)),
+  people: by.people.flatMap((person, index) => qualifyPerson(reader, person, [...path, 'people', index], names)),
+})
+
+const resolveEscalation = (
+  reader: Reader,
+  { escalate, within }: z.output<typeof schema.approve>,
+  path: Path,
+  names: Names,
+): NonNullable<Approve['escalate']> => {
+  const place = [...path, 'escalate']
+  const { after = 0, notify = [], by } = escalate ?? {}
+  if (after >= within) reader.say([...place, 'after'], 'escalate.after must be less than within: then it has expired')
+  for (const [index, channel] of notify.entries()) checkChannel(reader, channel, [...place, 'notify', index], names)
+  const resolved = by === undefined ? { groups: [], people: [] } : resolveBy(reader, by, [...place, 'by'], names)
+  return { afterMs: after, notify, ...resolved }
+}
+
+/** Says so if no channel is called that. */
+export const checkChannel = (reader: Reader, channel: string, path: Path, { channels }: Names): void => {
+  const message = unknownName('channel', channel, channels)
+  if (message !== undefined) reader.say(path, `${message}${channels.length === 0 ? '; add it to "channels"' : ''}`)
+}
 
 /** `login:group`; a bare name is of the one login there is. */
 export const qualifyGroup = (

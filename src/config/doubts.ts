@@ -89,23 +89,21 @@ const deadEnds = (
   const doubt = (message: string): void => {
     found.push({ rule: rule.name, message: `"${rule.name}" may never be approved: ${message}` })
   }
-  const anybody = (entry: Rule['approve'][number]): boolean => entry.groups.length > 0
+  const anybody = (entry: Rule['approve'][number]): boolean =>
+    entry.groups.length > 0 || (entry.escalate?.groups ?? []).length > 0
   for (const entry of rule.approve) {
-    for (const person of entry.people) {
+    for (const person of peopleOf(entry)) {
       const domain = person.slice(person.lastIndexOf('@') + 1).toLowerCase()
       const address = person.includes('@') && !console.login.some(({ name }) => person.startsWith(`${name}:`))
       if (address && !domains.includes(domain))
         doubt(`no login vouches for ${person}; add "${domain}" to its emailDomains`)
     }
-    const persons = distinct(entry.people, people)
+    const persons = distinct(peopleOf(entry), people)
     if (!anybody(entry) && entry.votes > persons)
       doubt(`it needs ${entry.votes} votes, and names ${persons} ${persons === 1 ? 'person' : 'persons'}`)
   }
   const needed = rule.approve.reduce((sum, { votes }) => sum + votes, 0)
-  const persons = distinct(
-    rule.approve.flatMap(entry => entry.people),
-    people,
-  )
+  const persons = distinct(rule.approve.flatMap(peopleOf), people)
   if (rule.approve.length > 1 && !rule.approve.some(anybody) && needed > persons) {
     doubt(`its entries need ${needed} distinct persons together, and name ${persons}`)
   }
@@ -118,7 +116,7 @@ const deadEnds = (
   for (const owner of owners(rule, issuers, people)) {
     const others = (entry: Rule['approve'][number]): number =>
       distinct(
-        entry.people.filter(one => !isOf(owner, one)),
+        peopleOf(entry).filter(one => !isOf(owner, one)),
         people,
       )
     if (rule.approve.some(entry => !anybody(entry) && entry.votes > others(entry)))
@@ -126,6 +124,12 @@ const deadEnds = (
   }
   return found
 }
+
+/** Whom an entry names, at once or once it escalates. */
+const peopleOf = (entry: Rule['approve'][number]): readonly string[] => [
+  ...entry.people,
+  ...(entry.escalate?.people ?? []),
+]
 
 const isOf = (person: Settings['people'][number], account: string): boolean =>
   person.accounts.some(

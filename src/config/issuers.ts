@@ -57,12 +57,13 @@ const buildIntrospection = (reader: Reader, value: Entry, path: Path): Introspec
 // OIDC Core §2: the audience of an ID token is the client it was made for.
 const asIdTokens = 'its ID tokens would pass for access tokens; give the API an audience of its own'
 
-/** What issuers, logins and people have to say to each other. Undefined lists could not be read. */
+/** What issuers, logins, people and channels have to say to each other. Undefined lists could not be read. */
 export const checkIdentities = (
   reader: Reader,
   issuers: readonly Placed<Issuer>[],
   console: Settings['console'] | undefined,
   people: readonly Placed<PersonEntry>[],
+  channels: readonly string[],
 ): void => {
   const logins = console?.login ?? []
   const clients = new Set(logins.flatMap(({ clientId, interactive }) => [clientId, ...(interactive?.clients ?? [])]))
@@ -103,6 +104,16 @@ export const checkIdentities = (
     urls.set(value.issuer, value.name)
   }
   checkPrefixes(reader, issuers)
+  for (const name of channels) {
+    const other = names.get(name)
+    if (other !== undefined)
+      reader.say(
+        ['channels', name],
+        `"${name}" is already the name of ${other}; names are unique over login, issuers and channels`,
+        'key',
+      )
+    names.set(name, `channels.${name}`)
+  }
   const persons = new Set<string>()
   for (const { value, path } of people) {
     if (persons.has(value.name))
@@ -116,7 +127,8 @@ export const checkIdentities = (
     for (const key of ['accounts', 'owns'] as const) {
       for (const [index, account] of value[key].entries()) {
         const place = account.slice(0, account.indexOf(':'))
-        if (!names.has(place)) reader.say([...path, key, index], `"${place}" is the name of no login and no issuer`)
+        if (!names.has(place))
+          reader.say([...path, key, index], `"${place}" is the name of no login, no issuer and no channel`)
       }
     }
   }

@@ -2,6 +2,7 @@
 import { METHODS } from 'node:http'
 import { isStripped } from '../headers.ts'
 import { isVolatile } from '../hold.ts'
+import { compileWhen } from '../match/when.ts'
 import type { CredentialSettings, Match, Outcome, Upstream, ValueTest } from '../settings.ts'
 import { testValue } from '../value.ts'
 import type { Names } from './approvers.ts'
@@ -27,6 +28,10 @@ export const checkMatch = (
   for (const header of Object.keys(match.header ?? {})) {
     const message = unreadable(header.toLowerCase(), covered)
     if (message !== undefined) reader.say([...path, 'header', header], `"${header}" ${message}`, 'key')
+  }
+  for (const header of match.when === undefined ? [] : compileWhen(match.when).headers) {
+    const message = unreadable(header, covered)
+    if (message !== undefined) reader.say([...path, 'when'], `"${header}" ${message}`)
   }
   checkGlobs(reader, match, then, path)
   if (covered.length > 0 && covered.every(({ kind }) => kind === 'http')) checkHttp(reader, match, path)

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path'
 import type { z } from 'zod'
 import { pemKeys } from '../assertion.ts'
+import { credential } from '../credentials/make.ts'
 import { hopByHop } from '../headers.ts'
 import { keyRing } from '../seal.ts'
 import type { CredentialSettings, Listen, Login, Settings, StoreSettings, Trail, Upstream } from '../settings.ts'
@@ -106,6 +107,7 @@ export const buildUpstream = (
   { value, path }: Placed<z.output<typeof schema.upstream>>,
   raw: unknown,
   limits: Settings['gate']['limits'],
+  folder: string,
 ): Upstream => {
   const { prefix, host } = value.at
   if ((prefix === undefined) === (host === undefined))
@@ -122,7 +124,7 @@ export const buildUpstream = (
     kind: value.kind,
     url: value.url,
     at: prefix === undefined ? { hosts: host ?? [] } : { prefix },
-    credential: buildCredential(reader, value.credential, [...path, 'credential']),
+    credential: buildCredential(reader, value.credential, [...path, 'credential'], folder),
     tokenHeader: value.token?.header,
     timeouts: {
       connectMs: value.timeouts.connect,
@@ -150,13 +152,20 @@ const buildCredential = (
   reader: Reader,
   value: z.output<typeof schema.upstream>['credential'],
   path: Path,
+  folder: string,
 ): CredentialSettings | undefined => {
   if (value === undefined) return undefined
-  const { bearer, basic, headers } = present(value)
-  if ([bearer, basic, headers].filter(one => one !== undefined).length !== 1) {
-    reader.say(path, 'credential must have one of bearer, basic and headers')
+  const { bearer, basic, headers, kubernetes } = present(value)
+  if ([bearer, basic, headers, kubernetes].filter(one => one !== undefined).length !== 1) {
+    reader.say(path, 'credential must have one of bearer, basic, headers and kubernetes')
     return undefined
   }
+  if (kubernetes !== undefined)
+    return checked(reader, [...path, 'kubernetes'], {
+      kind: 'kubernetes',
+      tokenFile: resolve(folder, kubernetes.tokenFile),
+      impersonate: kubernetes.impersonate,
+    })
   for (const name of Object.keys(headers ?? {})) {
     if (forbidden.has(name.toLowerCase()))
       reader.say([...path, 'headers', name], `credential.headers must not set "${name}"`, 'key')
@@ -164,6 +173,16 @@ const buildCredential = (
   if (bearer !== undefined) return { kind: 'bearer', token: bearer }
   if (basic !== undefined) return { kind: 'basic', ...basic }
   return { kind: 'headers', headers: headers ?? {} }
+}
+
+/** Says what is wrong with a credential that cannot be made of its settings. */
+const checked = (reader: Reader, path: Path, settings: CredentialSettings): CredentialSettings => {
+  try {
+    credential(settings)
+  } catch (error) {
+    reader.say(path, (error as Error).message)
+  }
+  return settings
 }
 
 /** No two upstreams may want the same calls. */

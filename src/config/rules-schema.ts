@@ -3,6 +3,7 @@
 import { METHODS } from 'node:http'
 import { z } from 'zod'
 import { days, hoursPattern } from '../match/time.ts'
+import { compileWhen } from '../match/when.ts'
 import type { ValueTest } from '../settings.ts'
 import { regex } from '../value.ts'
 import { noHosts, noMediaTypes, unfit } from './asked.ts'
@@ -135,6 +136,14 @@ const path = text('a path').superRefine((value, context) => {
   for (const message of globProblems(value)) context.addIssue({ code: 'custom', message })
 })
 
+const when = text('a CEL expression').superRefine((value, context) => {
+  try {
+    compileWhen(value)
+  } catch (error) {
+    context.addIssue({ code: 'custom', continue: false, message: (error as Error).message })
+  }
+})
+
 const zone = text('a time zone').refine(value => {
   try {
     return new Intl.DateTimeFormat('en', { timeZone: value }) !== undefined
@@ -195,46 +204,62 @@ export const match = strict(
     })
       .refine(({ days, hours }) => days !== undefined || hours !== undefined, 'must have days or hours')
       .optional(),
+    when: when.optional().describe('A CEL expression over the same data; only true fits.'),
   },
-  ['when', 'rate'],
+  ['rate'],
 )
 
 // ---- approve
 
-export const approve = strict(
-  {
-    by: strict({ groups: list(text('a group')).prefault([]), people: list(text('a person')).prefault([]) }).refine(
-      ({ groups, people }) => groups.length + people.length > 0,
-      'must name at least one group or person',
-    ),
-    votes: count(1, 'distinct persons').max(100, 'must be 100 or less (distinct persons)').prefault(1),
-    within: duration.prefault('30m').describe('Then the hold expires.'),
-    approvedFor: duration.prefault('15m').describe('How long an approval may be used.'),
-    wait: durationOrNone.prefault('55s').describe('How long a call blocks before it is asked to try again.'),
-    onDisconnect: oneOf(['keep', 'cancel']).prefault('keep'),
-    reason: oneOf(['required', 'optional']).prefault('optional').describe("The caller's Holdpoint-Reason."),
-    comment: oneOf(['required', 'optional']).prefault('optional').describe("The reviewer's comment."),
-    unreadable: oneOf(['deny', 'digest'])
-      .prefault('deny')
-      .describe('Whether a body that cannot be shown may be approved by its digest.'),
-    approveUnseen: flag
-      .prefault(false)
-      .describe('Whether a hold with hidden values may be approved without looking at them.'),
-    stepUp: strict({
-      acr: oneOrMore(
-        text('an acr value').regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be an acr value, without spaces and quotes'),
-      ).optional(),
-      maxAge: duration.optional(),
-    })
-      .refine(({ acr, maxAge }) => acr !== undefined || maxAge !== undefined, 'must have acr, maxAge or both')
-      .optional()
-      .describe('What the sign-in of whoever lets a call go must be: one of these acr, and not older than maxAge.'),
-    breakGlass: strict({ groups: list(text('a group')).min(1, 'must name at least one group') })
-      .optional()
-      .describe('Who may let a call go alone, with a comment, in an emergency.'),
-  },
-  ['grant', 'escalate'],
-)
+const approvers = strict({
+  groups: list(text('a group')).prefault([]),
+  people: list(text('a person')).prefault([]),
+}).refine(({ groups, people }) => groups.length + people.length > 0, 'must name at least one group or person')
+
+const rateMessage = 'must be a rate such as 5/m, 10/h or 20/d'
+
+export const approve = strict({
+  by: approvers,
+  votes: count(1, 'distinct persons').max(100, 'must be 100 or less (distinct persons)').prefault(1),
+  within: duration.prefault('30m').describe('Then the hold expires.'),
+  approvedFor: duration.prefault('15m').describe('How long an approval may be used.'),
+  wait: durationOrNone.prefault('55s').describe('How long a call blocks before it is asked to try again.'),
+  onDisconnect: oneOf(['keep', 'cancel']).prefault('keep'),
+  reason: oneOf(['required', 'optional']).prefault('optional').describe("The caller's Holdpoint-Reason."),
+  comment: oneOf(['required', 'optional']).prefault('optional').describe("The reviewer's comment."),
+  unreadable: oneOf(['deny', 'digest'])
+    .prefault('deny')
+    .describe('Whether a body that cannot be shown may be approved by its digest.'),
+  approveUnseen: flag
+    .prefault(false)
+    .describe('Whether a hold with hidden values may be approved without looking at them.'),
+  stepUp: strict({
+    acr: oneOrMore(
+      text('an acr value').regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be an acr value, without spaces and quotes'),
+    ).optional(),
+    maxAge: duration.optional(),
+  })
+    .refine(({ acr, maxAge }) => acr !== undefined || maxAge !== undefined, 'must have acr, maxAge or both')
+    .optional()
+    .describe('What the sign-in of whoever lets a call go must be: one of these acr, and not older than maxAge.'),
+  breakGlass: strict({ groups: list(text('a group')).min(1, 'must name at least one group') })
+    .optional()
+    .describe('Who may let a call go alone, with a comment, in an emergency.'),
+  escalate: strict({ after: duration, notify: list(name).prefault([]), by: approvers.optional() })
+    .refine(({ notify, by }) => notify.length > 0 || by !== undefined, 'must have notify, by or both')
+    .optional()
+    .describe('Who is told, and may approve as well, once a hold has waited this long.'),
+  grant: strict({
+    uses: count(1, 'calls').max(1000, 'must be 1000 or less (calls)'),
+    for: duration,
+    rate: z
+      .string({ error: rateMessage })
+      .regex(/^[1-9]\d{0,3}\/[mhd]$/, rateMessage)
+      .optional(),
+  })
+    .optional()
+    .describe('The most that a reviewer may let go in advance: so many calls like the one held, for so long, so fast.'),
+})
 
 const approval = z.union([name, approve, list(z.union([name, approve])).min(1, 'must not be empty')], {
   error: 'must be the name of reviewers, a mapping with `by`, or a list of either',

@@ -2,7 +2,7 @@
 // things that do not exist. Reviewers and test callers are known in every file, defaults in their own.
 import type { z } from 'zod'
 import type { Approve, Match, Rule, RuleTest, TestCaller } from '../settings.ts'
-import { type Names, resolveApprove } from './approvers.ts'
+import { checkChannel, type Names, resolveApprove } from './approvers.ts'
 import { canonical, hashOf } from './hash.ts'
 import { checkMatch } from './matches.ts'
 import * as schema from './rules-schema.ts'
@@ -134,10 +134,16 @@ const buildRule = (file: RuleFile, value: z.output<typeof schema.rule>, path: Pa
     )
   const approve = resolveApproval(file, value, path, known)
   const notify = value.notify ?? file.defaults.notify ?? []
-  for (const channel of notify.filter(channel => channel !== 'none')) {
+  for (const [index, channel] of notify.entries()) {
     const key = value.notify === undefined ? ['defaults', 'notify'] : [...path, 'notify']
-    say(key, `"${channel}": channels are not built yet; only "none" is (reviewers find holds on the console)`)
+    if (channel !== 'none') checkChannel(file.reader, channel, [...key, index], known.names)
   }
+  if (value.then !== 'hold' && value.notify !== undefined && notify.some(channel => channel !== 'none'))
+    say(
+      [...path, 'notify'],
+      `"notify" means nothing in a rule that says "${value.then}": nobody is asked; remove it`,
+      'key',
+    )
   const says = {
     name: value.name,
     match,

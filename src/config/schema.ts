@@ -1,6 +1,7 @@
 // The shape of the configuration file, with its defaults. What is planned but not built is named beside the keys that are, and refused.
 // What several keys have to say to each other is checked in config.ts, what rules say in rules.ts.
 import { z } from 'zod'
+import { channels } from './channels.ts'
 import { issuer } from './issuer-schema.ts'
 import * as rules from './rules-schema.ts'
 import {
@@ -35,6 +36,9 @@ const limits = strict({
   answer: size.prefault('10MiB').describe('Largest answer kept for an async caller.'),
   holdsPerCaller: count(1, 'holds').prefault(20),
   holds: count(1, 'holds').prefault(100_000),
+  holdsPerMinute: count(0, 'holds')
+    .prefault(60)
+    .describe('Opened by one caller, at each replica; repeats of a held call are not counted. 0 is no limit.'),
   callsPerSecond: count(0, 'calls').prefault(0).describe('Of one caller, at each replica. 0 is no limit.'),
   connections: count(1, 'connections').prefault(20_000).describe('At each replica.'),
   connectionsPerAddress: count(1, 'connections')
@@ -113,6 +117,26 @@ export const person = strict({ name: text(), accounts: list(account).prefault([]
 const visible = (what: string) =>
   text(what).regex(/^[\x21-\x7e]+$/, `must be ${what} of visible ASCII characters without spaces`)
 
+const sigv4 = strict({
+  from: oneOf(['static', 'env', 'file', 'webIdentity', 'container', 'chain']),
+  accessKeyId: visible('a key id').optional(),
+  secretAccessKey: visible('a key').optional(),
+  sessionToken: visible('a token').optional(),
+  file: text('a path').optional().describe('A shared credentials file. Default: where the AWS tools have theirs.'),
+  profile: text('a profile').optional(),
+  tokenFile: text('a path').optional().describe('Default: AWS_WEB_IDENTITY_TOKEN_FILE.'),
+  role: text('a role')
+    .regex(/^arn:[a-z-]+:iam::\d{12}:role\/[\w+=,.@/-]+$/, 'must be the ARN of a role')
+    .optional(),
+  sessionName: text('a session name')
+    .regex(/^[\w+=,.@-]{2,64}$/, 'must be 2 to 64 letters, digits or +=,.@_-')
+    .prefault('holdpoint'),
+  region: text('a region')
+    .regex(/^[a-z0-9-]+$/, 'must be a region such as eu-central-1')
+    .optional(),
+  sts: baseUrl.optional().describe('Where the token service is asked. Default: the one of `region`.'),
+})
+
 const credential = strict(
   {
     bearer: visible('a token').optional(),
@@ -128,66 +152,86 @@ const credential = strict(
       )
       .refine(headers => Object.keys(headers).length > 0, 'must not be empty')
       .optional(),
+    kubernetes: strict({
+      tokenFile: text('a path').describe('A service account token; read anew as it is renewed.'),
+      impersonate: strict({
+        user: text().describe('A text with {caller.subject}, {caller.email} and the like.'),
+        groups: list(text()).prefault([]).describe('{caller.groups} stands for each of them.'),
+        extra: z.record(text('a key'), oneOrMore(text()), { error: 'must be a mapping of keys to texts' }).prefault({}),
+        insecureSystem: flag.prefault(false).describe('Users and groups that begin with system: may come out of it.'),
+      })
+        .optional()
+        .describe('Act as the caller (Impersonate-User and the like).'),
+    }).optional(),
+    sigv4: sigv4.optional(),
   },
-  ['oauth2', 'sigv4', 'kubernetes', 'exec'],
+  ['oauth2', 'exec'],
 )
 
-const plannedKinds = [
-  'kubernetes',
-  'aws',
+const kinds = [
+  'http',
   'clickhouse',
-  'influxdb',
-  'sql',
   'elasticsearch',
-  'postgrest',
   'graphql',
-  'mcp',
-]
+  'influxdb',
+  'kubernetes',
+  'postgrest',
+  'sql',
+  'aws',
+] as const
+const plannedKinds = ['mcp']
 
 const choice = oneOf(['refuse', 'keep']).prefault('refuse')
 
-export const upstream = strict(
-  {
-    name,
-    kind: z.literal('http', {
-      error: ({ input }) =>
-        plannedKinds.includes(String(input)) ? `"${String(input)}" is not built yet; only "http" is` : 'must be "http"',
-    }),
-    url: baseUrl,
-    at: strict({ prefix: prefix.optional(), host: oneOrMore(host).optional() }),
-    credential: credential.optional(),
-    token: strict({ header: headerName })
-      .optional()
-      .describe('Where callers carry their token, if not in Authorization.'),
-    timeouts: strict({
-      connect: timeout.prefault('5s'),
-      headers: timeout.prefault('60s'),
-      idle: timeout.prefault('5m'),
-      tunnel: timeout.prefault('1h').describe('How long a WebSocket may last.'),
-    })
-      .prefault({})
-      .describe('0 is none.'),
-    volatileHeaders: list(headerName)
-      .prefault([])
-      .describe('Headers that change from retry to retry without changing the call.'),
-    limits: strict({ inspect: size.optional(), held: size.optional() }).prefault({}),
-    encodedSlash: choice,
-    doubleSlash: choice,
-    pathParameters: choice,
-    caseSensitive: flag.prefault(true),
-    getBody: flag.prefault(false),
-    underscores: oneOf(['refuse', 'drop']).prefault('refuse'),
-    tls: strict({
-      ca: text('a path').optional().describe('A file with the CAs to trust instead of the usual ones, PEM.'),
-      cert: text('a path').optional().describe('A file with our own certificate, PEM.'),
-      key: text('a path').optional(),
-      serverName: host.optional().describe('The name in its certificate, if it is not the one in the url.'),
-    }).optional(),
-    http2: flag.prefault(false).describe('Speak HTTP/2 with it if it offers that.'),
-    assertion: oneOf(['held', 'always']).prefault('held').describe('Which calls carry Holdpoint-Assertion.'),
-  },
-  ['services', 'regions'],
-)
+export const upstream = strict({
+  name,
+  kind: z.enum(kinds, {
+    error: ({ input }) =>
+      plannedKinds.includes(String(input))
+        ? `"${String(input)}" is not built yet`
+        : `must be one of ${kinds.join(', ')}`,
+  }),
+  url: baseUrl.optional().describe('Of kind aws: where all of it is reached instead of at AWS itself.'),
+  services: list(text('a service').regex(/^[a-z0-9.-]+$/, 'must be a service as clients sign for it, such as s3'))
+    .min(1, 'must name at least one service')
+    .optional()
+    .describe('Of kind aws: what may be called.'),
+  regions: list(text('a region').regex(/^[a-z0-9-]+$/, 'must be a region such as eu-central-1'))
+    .min(1, 'must name at least one region')
+    .optional()
+    .describe('Of kind aws: where. Global services such as iam are signed for us-east-1.'),
+  at: strict({ prefix: prefix.optional(), host: oneOrMore(host).optional() }),
+  credential: credential.optional(),
+  token: strict({ header: headerName })
+    .optional()
+    .describe('Where callers carry their token, if not in Authorization.'),
+  timeouts: strict({
+    connect: timeout.prefault('5s'),
+    headers: timeout.prefault('60s'),
+    idle: timeout.prefault('5m'),
+    tunnel: timeout.prefault('1h').describe('How long a WebSocket may last.'),
+  })
+    .prefault({})
+    .describe('0 is none.'),
+  volatileHeaders: list(headerName)
+    .prefault([])
+    .describe('Headers that change from retry to retry without changing the call.'),
+  limits: strict({ inspect: size.optional(), held: size.optional() }).prefault({}),
+  encodedSlash: choice,
+  doubleSlash: choice,
+  pathParameters: choice,
+  caseSensitive: flag.prefault(true),
+  getBody: flag.prefault(false),
+  underscores: oneOf(['refuse', 'drop']).prefault('refuse'),
+  tls: strict({
+    ca: text('a path').optional().describe('A file with the CAs to trust instead of the usual ones, PEM.'),
+    cert: text('a path').optional().describe('A file with our own certificate, PEM.'),
+    key: text('a path').optional(),
+    serverName: host.optional().describe('The name in its certificate, if it is not the one in the url.'),
+  }).optional(),
+  http2: flag.prefault(false).describe('Speak HTTP/2 with it if it offers that.'),
+  assertion: oneOf(['held', 'always']).prefault('held').describe('Which calls carry Holdpoint-Assertion.'),
+})
 
 const storeUrl = text('a store').regex(
   /^(sqlite:.+|rediss?:\/\/.+|redis\+(sentinel|cluster):\/\/.+)$/,
@@ -231,6 +275,7 @@ export const sections = {
   people: list(person).prefault([]),
   upstreams: list(upstream).prefault([]),
   rules: inlineOrFiles.optional().describe('Files with rules, or the rules themselves.'),
+  channels: channels.prefault({}).describe('Where reviewers are told, by names that rules use in `notify`.'),
   audit: audit.prefault({}),
   mode: z
     .literal('enforce', {
@@ -241,7 +286,7 @@ export const sections = {
   ...rules.sections,
 }
 
-const unbuilt = ['channels', 'observeUntil', 'shards']
+const unbuilt = ['observeUntil', 'shards']
 
 /** The configuration file. */
 export const file = strict(sections, unbuilt)

@@ -31,7 +31,7 @@ const problemsOf = (issue: z.core.$ZodIssue, base: Path): Problem[] => {
   if (['invalid_type', 'invalid_union', 'invalid_value'].includes(issue.code) && issue.input === undefined) {
     return [{ path, message: `${spell(path)} is missing` }]
   }
-  if (issue.code === 'invalid_union') {
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const branch = closest(issue.errors)
     if (branch !== undefined) return problems(branch, path)
     return [

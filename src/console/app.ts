@@ -10,18 +10,23 @@ import { api } from './api.ts'
 import { assetRoutes } from './assets.ts'
 import { bearer } from './bearer.ts'
 import type { Desk } from './desk.ts'
+import { makeDoor } from './door.ts'
 import { eventStreams } from './events.ts'
 import { frame, notice } from './frame.ts'
 import { freezeRoutes } from './freezes.ts'
+import { grantRoutes } from './grants.ts'
 import { type Links, links as makeLinks } from './links.ts'
 import { linkRoutes } from './links-page.ts'
 import { loginRoutes, signInPage } from './login.ts'
 import { logoutRoute } from './logout.ts'
-import { pages, readerOf } from './pages.ts'
+import { pages } from './pages.ts'
+import { refusals, verdictAsked } from './refusals.ts'
 import type { Route } from './route.ts'
+import { ruleRoutes } from './rules-page.ts'
 import { sessions as makeSessions } from './sessions.ts'
 import { signIn as makeSignIn } from './signin.ts'
-import { type Env, visitors as makeVisitors } from './visitor.ts'
+import { chatsOf, type SlackDoor, slackDoor } from './slack.ts'
+import { type Env, visitors as makeVisitors, type Visitors } from './visitor.ts'
 
 export type ConsoleParts = {
   readonly settings: () => Settings
@@ -33,8 +38,10 @@ export type ConsoleParts = {
   readonly clock?: () => number
   readonly log: Log
   readonly heartbeatMs?: number
-  /** Names of the chats whose accounts can be linked. */
+  /** Names of the chats whose accounts can be linked; by default those that the configuration has. */
   readonly chats?: () => readonly string[]
+  /** Brings a message in a chat up to date. */
+  readonly retell?: (channel: string, hold: string, reference: string) => Promise<void>
 }
 
 export type ConsoleApp = {
@@ -43,6 +50,10 @@ export type ConsoleApp = {
   readonly routes: readonly string[]
   /** Whose name chat accounts speak in; channels link and ask here. */
   readonly links: Links
+  /** Who gave an earlier verdict, as their login says now; undefined if it does not say. */
+  readonly again: Visitors['again']
+  /** Where clicks in Slack come in. */
+  readonly slack: SlackDoor
   /** Ends every stream of events. */
   close(): void
 }
@@ -81,15 +92,31 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
   const visitors = makeVisitors({ settings, sessions, signIn, bearer: bearer(settings, clock), clock, log })
   const streams = eventStreams({ desk, events, heartbeatMs: parts.heartbeatMs ?? 15_000 })
   const links = makeLinks({ settings, shelf: store.shelf, keys, sessions, visitors, note: desk.note, clock })
+  const door = makeDoor({ settings, visitors, sessions })
   const consoleUrl = (): string => settings().console.url
+  const refused = refusals(desk, clock)
+
+  /** A verdict that is refused before anybody knows whose it is: nobody signed in, or another site's page sent it. */
+  const noteAttempt = async (request: Request, env: Env['Bindings'], code: string): Promise<void> => {
+    const asked = verdictAsked(request)
+    if (asked === undefined) return
+    const address = env?.incoming?.socket.remoteAddress
+    await refused({ kind: 'verdict.refused', ...asked, code, ...(address === undefined ? {} : { address }) })
+  }
+
+  const retell = parts.retell ?? (async () => undefined)
+  const slack = slackDoor({ settings, shelf: store.shelf, desk, links, refused, retell, clock, log })
 
   const routes: readonly Route[] = [
-    ...pages({ settings, desk, visitors, sessions, clock }),
-    ...loginRoutes({ settings, sessions, signIn, visitors, desk, clock, log }),
+    ...pages({ desk, door, clock }),
+    ...loginRoutes({ settings, sessions, signIn, visitors, desk, refused, clock, log }),
     logoutRoute({ settings, shelf: store.shelf, sessions, desk, clock, log }),
-    ...linkRoutes({ settings, links, visitors, sessions, chats: parts.chats ?? (() => []) }),
-    ...freezeRoutes({ settings, desk, visitors, sessions, clock }),
-    ...api({ desk, visitors, streams, consoleUrl }),
+    ...linkRoutes({ links, door, chats: parts.chats ?? (() => chatsOf(settings()).map(({ name }) => name)) }),
+    ...ruleRoutes({ settings, desk, door, visitors }),
+    ...freezeRoutes({ desk, visitors, door, clock }),
+    ...grantRoutes({ desk, visitors, door }),
+    ...api({ desk, visitors, door, streams, consoleUrl }),
+    ...slack.routes,
     ...assetRoutes,
   ]
 
@@ -113,6 +140,7 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
     const error = toError(thrown)
     if (error.status >= 500)
       log.error({ err: error.extras.cause ?? error, path: context.req.path }, 'a request to the console failed')
+    if (error.code === 'cross_site') await noteAttempt(context.req.raw, context.env, error.code)
     const { headers = {}, retryAfterS } = error.extras
     for (const [name, value] of Object.entries(headers)) context.header(name, value)
     if (retryAfterS !== undefined) context.header('Retry-After', String(retryAfterS))
@@ -126,13 +154,14 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
     const title = error.code === 'no_route' ? 'There is no such page' : errors[error.code].title
     const detail = error.code === 'unknown_hold' ? 'It never existed, or it is not yours to see.' : (error.detail ?? '')
     const body = notice(title, detail, { href: '/', text: 'To the queue' })
-    return context.html(frame({ title, reader: readerOf(visitor, settings(), sessions), body }), status)
+    return context.html(frame({ title, reader: door.readerOf(visitor), body }), status)
   })
 
   return {
     // Headers are set here and not in a middleware: what throws, or is not found, passes by those.
     async fetch(request, env) {
       const answer = await app.fetch(request, env ?? {})
+      if (answer.status === 401) await noteAttempt(request, env ?? {}, 'unauthenticated')
       for (const [name, value] of Object.entries(everyAnswer)) answer.headers.set(name, value)
       if (!answer.headers.has('cache-control')) answer.headers.set('Cache-Control', 'no-store')
       if (consoleUrl().startsWith('https:')) answer.headers.set('Strict-Transport-Security', 'max-age=31536000')
@@ -140,6 +169,8 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
     },
     routes: routes.map(({ method, path }) => `${method} ${path}`),
     links,
+    again: visitors.again,
+    slack,
     close: () => streams.close(),
   }
 }

@@ -38,7 +38,8 @@ export const bearer = (settings: () => Settings, clock: () => number): Bearer =>
 
     const wanted = { issuer, audience: [audience], algorithms: asymmetric }
     const { claims, expiresAt } = await verifyToken(token, read, wanted, keysOf(issuer), clock(), refused)
-    const gate = settings().issuers.flatMap(one => one.audience)
+    const { gate: own, issuers } = settings()
+    const gate = [own.url, ...issuers.flatMap(one => one.audience)]
     if ([claims.aud].flat().some(aud => typeof aud === 'string' && gate.includes(aud))) {
       throw refused('The token is also for the gate (aud). Nobody decides with a token that makes calls.')
     }

@@ -19,7 +19,7 @@ export type Reader = {
 export type Page = {
   readonly title: string
   readonly reader?: Reader | undefined
-  readonly here?: '/' | '/history' | '/audit' | '/rules' | '/freezes' | '/links' | undefined
+  readonly here?: '/' | '/history' | '/audit' | '/grants' | '/rules' | '/freezes' | '/links' | undefined
   /** What the script keeps up to date: the queue, or the hold of this id. */
   readonly live?: string | undefined
   readonly body: Html
@@ -30,7 +30,7 @@ const link = (page: Page, path: string, name: string): Html =>
 
 const navigation = (page: Page, reader: Reader): Html => html`
   <nav aria-label="Console"><ul>
-    ${link(page, '/', 'Queue')}${link(page, '/history', 'History')}${link(page, '/rules', 'Rules')}
+    ${link(page, '/', 'Queue')}${link(page, '/history', 'History')}${link(page, '/grants', 'Grants')}${link(page, '/rules', 'Rules')}
     ${reader.auditor ? link(page, '/audit', 'Audit') : ''}
     ${reader.auditor || reader.operator ? link(page, '/freezes', 'Freezes') : ''}
   </ul></nav>
@@ -73,8 +73,9 @@ const keyHelp = html`
   <dl class="keys">
     <div><dt><kbd>j</kbd> <kbd>k</kbd></dt><dd>Next and previous call</dd></div>
     <div><dt><kbd>Enter</kbd></dt><dd>Open it</dd></div>
-    <div><dt><kbd>a</kbd></dt><dd>Go to Approve</dd></div>
-    <div><dt><kbd>d</kbd></dt><dd>Go to Deny</dd></div>
+    <div><dt><kbd>a</kbd></dt><dd>Go to Approve; in the queue, of the call that has the focus</dd></div>
+    <div><dt><kbd>d</kbd></dt><dd>Go to Deny, likewise</dd></div>
+    <div><dt><kbd>c</kbd></dt><dd>Write a comment</dd></div>
     <div><dt><kbd>/</kbd></dt><dd>Filter</dd></div>
     <div><dt><kbd>?</kbd></dt><dd>This list</dd></div>
   </dl>
@@ -84,6 +85,9 @@ const keyHelp = html`
     <button type="submit">Close</button>
   </form>
 </dialog>`
+
+/** Beside the state of a hold that one person let go alone. */
+export const glassChip: Html = html` <span class="chip bad">Glass broken</span>`
 
 export const stateChip = (state: State): Html =>
   html`<span class="chip ${stateTone(state)}">${stateWords[state]}</span>`

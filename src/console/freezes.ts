@@ -2,14 +2,11 @@
 import type { Context } from 'hono'
 import { html } from 'hono/html'
 import { errors, HoldpointError } from '../errors.ts'
-import type { Settings } from '../settings.ts'
 import type { Desk, FreezeView, FreezeWord } from './desk.ts'
+import type { Door, Guest } from './door.ts'
 import { at, csrfField, frame, type Html, type Reader } from './frame.ts'
-import { readForm, readJson, readQuery, type Word } from './input.ts'
-import { signInPage, toLogin } from './login.ts'
-import { readerOf } from './pages.ts'
+import { readJson, readQuery, type Word } from './input.ts'
 import type { Route } from './route.ts'
-import type { Sessions } from './sessions.ts'
 import { visible } from './text.ts'
 import type { Env, Visitor, Visitors } from './visitor.ts'
 
@@ -82,15 +79,14 @@ ${slip === undefined ? '' : html`<div class="callout" role="alert"><strong>${sli
 ${reader.operator ? form(reader, slip?.word ?? {}) : ''}`
 
 export const freezeRoutes = (parts: {
-  readonly settings: () => Settings
   readonly desk: Desk
   readonly visitors: Visitors
-  readonly sessions: Sessions
+  readonly door: Door
   readonly clock: () => number
 }): readonly Route[] => {
-  const { settings, desk, visitors, sessions, clock } = parts
+  const { desk, visitors, door, clock } = parts
 
-  const show = async (context: Context<Env>, visitor: Visitor, reader: Reader, slip?: Slip): Promise<Response> => {
+  const show = async (context: Context<Env>, { visitor, reader }: Guest, slip?: Slip): Promise<Response> => {
     const body = page(await desk.freezes(visitor.reviewer), reader, slip)
     return context.html(frame({ title: 'Freezes', here: '/freezes', reader, body }), slip === undefined ? 200 : 400)
   }
@@ -99,45 +95,19 @@ export const freezeRoutes = (parts: {
     path: string,
     fields: readonly string[],
     act: (visitor: Visitor, word: Word, context: Context<Env>) => Promise<unknown>,
-  ): Route => ({
-    method: 'POST',
-    path,
-    answer: async context => {
-      const visitor = await visitors.ofPage(context.req.raw)
-      const reader = readerOf(visitor, settings(), sessions)
-      if (visitor === undefined || reader === undefined) {
-        const ended = new HoldpointError('unauthenticated', 'Your session has ended. Nothing was changed.')
-        return context.html(signInPage(ended, '/freezes'), 401)
-      }
-      const { csrf, ...word } = await readForm(context.req.raw, ['csrf', ...fields])
-      visitors.proven(visitor, context.req.raw, csrf)
+  ): Route =>
+    door.form(path, { fields, back: () => '/freezes' }, async (context, guest, word) => {
       try {
-        await act(visitor, word, context)
+        await act(guest.visitor, word, context)
       } catch (error) {
         if (!(error instanceof HoldpointError) || error.code !== 'malformed') throw error
-        return show(context, visitor, reader, { title: errors.malformed.title, detail: error.detail ?? '', word })
+        return show(context, guest, { title: errors.malformed.title, detail: error.detail ?? '', word })
       }
       return context.redirect('/freezes', 303)
-    },
-  })
-
-  const proven = async (context: Context<Env>): Promise<Visitor> => {
-    const visitor = await visitors.ofApi(context.req.raw, context.env)
-    visitors.proven(visitor, context.req.raw, context.req.header('x-csrf-token'))
-    return visitor
-  }
+    })
 
   return [
-    {
-      method: 'GET',
-      path: '/freezes',
-      answer: async context => {
-        const visitor = await visitors.ofPage(context.req.raw)
-        const reader = readerOf(visitor, settings(), sessions)
-        if (visitor === undefined || reader === undefined) return toLogin(context.req.raw)
-        return show(context, visitor, reader)
-      },
-    },
+    door.page('/freezes', show),
     posting('/freezes', ['what', 'value', 'reason', 'hours'], async (visitor, word) =>
       desk.freeze(await visitor.fresh(), { ...wordOf(word), ...untilOf(word.hours, clock()) }),
     ),
@@ -157,7 +127,7 @@ export const freezeRoutes = (parts: {
       method: 'POST',
       path: '/api/freezes',
       answer: async context => {
-        const visitor = await proven(context)
+        const visitor = await door.change(context)
         const word = wordOf(await readJson(context.req.raw, ['what', 'value', 'reason', 'until']))
         return context.json(await desk.freeze(await visitor.fresh(), word))
       },
@@ -166,7 +136,7 @@ export const freezeRoutes = (parts: {
       method: 'DELETE',
       path: '/api/freezes/:id',
       answer: async context => {
-        const visitor = await proven(context)
+        const visitor = await door.change(context)
         readQuery(context.req.raw, [])
         return context.json({ freezes: await desk.lift(await visitor.fresh(), idOf(context.req.param('id'))) })
       },

@@ -1,9 +1,10 @@
 // One hold, in the order in which it should be read: what would happen, who, why, the rule, the exact request, what is hidden, the votes,
 // and only then the buttons. What the caller says about itself is labelled as such and never comes before what would really happen.
 import { html } from 'hono/html'
-import type { HoldView } from '../nouns.ts'
+import type { HoldView, Revealed } from '../nouns.ts'
 import type { State } from '../states.ts'
-import { at, csrfField, due, type Html, type Reader, stateChip, votesLine } from './frame.ts'
+import type { Beside } from './desk.ts'
+import { at, csrfField, due, glassChip, type Html, type Reader, stateChip, votesLine } from './frame.ts'
 import { becauseWords, bytes, grouped, plural, stateWords, visible } from './text.ts'
 
 const blankMost = 3
@@ -24,6 +25,7 @@ const who = ({ caller, behind }: HoldView): Html => html`
         ? html`<bdi>${visible(behind.people.join(', '))}</bdi>`
         : html`<strong class="warn">Owner unknown</strong>: no human is known behind this ${caller.kind}.`,
     )}
+    ${caller.owner === undefined ? '' : fact(caller.kind === 'agent' ? 'Agent owned by' : 'Owned by', html`<bdi>${visible(caller.owner)}</bdi>`)}
     ${fact('Identity', html`<code>${visible(caller.issuer)}</code> · <code>${visible(caller.subject)}</code>`)}
     ${caller.email === undefined ? '' : fact('E-mail', html`<bdi>${visible(caller.email)}</bdi>`)}
     ${caller.client === undefined ? '' : fact('Client', html`<code>${visible(caller.client)}</code>`)}
@@ -40,13 +42,14 @@ const why = ({ reason, caller }: HoldView): Html => html`
   }
 </section>`
 
-const rule = ({ rules, approvers, upstream }: HoldView): Html => html`
+const rule = ({ rules, approvers, upstream, policy }: HoldView): Html => html`
 <section class="part">
   <h2>Rule</h2>
   <dl class="facts">
-    ${fact('Held by', rules.map(name => html`<code>${visible(name)}</code> `) as unknown as Html)}
+    ${fact('Held by', rules.map(name => html`<a href="/rules#${encodeURIComponent(name)}"><code>${visible(name)}</code></a> `) as unknown as Html)}
     ${fact('Decided by', approvers.length === 0 ? 'nobody in particular' : visible(approvers.join(', ')))}
     ${fact('Upstream', visible(upstream))}
+    ${fact('Policy', html`<code class="digest" title="Hash of the configuration: ${policy.config}. Hash of the rule: ${policy.rules.join(', ')}">${policy.config.slice(0, 12)} · ${policy.rules.map(hash => hash.slice(0, 12)).join(' · ')}</code>`)}
   </dl>
 </section>`
 
@@ -75,10 +78,10 @@ const body = ({ request }: HoldView): Html => {
   return html`
 <h3>Body <span class="muted">${visible(body.type)}, ${bytes(body.size)}</span></h3>
 <pre class="code numbered" tabindex="0" aria-label="Body of the request">${lines(body.text)}</pre>
-${body.cut ? html`<p class="callout"><strong>The text was cut here.</strong> What was cut has not been shown to anybody.</p>` : ''}`
+${body.unshown === undefined ? '' : html`<p class="callout"><strong>Not all of the body can be shown:</strong> ${visible(body.unshown)}.</p>`}`
 }
 
-const request = (hold: HoldView): Html => html`
+const request = (hold: HoldView, revealed: Revealed | undefined, reader: Reader): Html => html`
 <section class="part">
   <h2>Exact request</h2>
   <pre class="code" tabindex="0" aria-label="Method and target of the request"><strong>${visible(hold.request.method)}</strong> ${visible(hold.request.target)}</pre>
@@ -88,22 +91,43 @@ const request = (hold: HoldView): Html => html`
       : html`<h3>Headers</h3><dl class="headers">${hold.request.headers.map(([name, value]) => html`<div><dt>${visible(name)}</dt><dd>${visible(value)}</dd></div>`)}</dl>`
   }
   ${body(hold)}
-  ${hidden(hold)}
+  ${hidden(hold, revealed, reader)}
   <dl class="facts">${fact('Digest', html`<code class="digest">${visible(hold.digest)}</code>`)}</dl>
 </section>`
 
-const hidden = ({ hidden }: HoldView): Html => {
-  if (hidden.bytes === 0) return html`<p class="muted">Nothing is hidden: you see all ${bytes(hidden.of)}.</p>`
+const hidden = (hold: HoldView, revealed: Revealed | undefined, reader: Reader): Html => {
+  const { bytes: count, of, unseen } = hold.hidden
+  if (count === 0) return html`<p class="muted">Nothing is hidden: you see all ${bytes(of)}.</p>`
   return html`
 <div class="callout">
-  <p><strong>${grouped(hidden.bytes)} of ${bytes(hidden.of)} hidden.</strong> Masked values show their kind and length, never their content.</p>
-  ${
-    hidden.unseen.length === 0
-      ? ''
-      : html`<p>${plural(hidden.unseen.length, 'value that nobody has looked at', 'values that nobody has looked at')}:</p><ul>${hidden.unseen.map(path => html`<li><code>${visible(path)}</code></li>`)}</ul>`
-  }
-</div>`
+  <p><strong>${grouped(count)} of ${bytes(of)} hidden.</strong> Masked values show their kind and length, never their content.</p>
+</div>
+${unseen.length === 0 ? '' : looks(hold, revealed, reader)}`
 }
+
+const looks = (hold: HoldView, revealed: Revealed | undefined, reader: Reader): Html => {
+  const { unseen, looked_at: looked } = hold.hidden
+  return html`
+<h3 id="hidden">Hidden because they look secret <span class="muted">${looked.length === 0 ? `${plural(unseen.length, 'value')}, none looked at by you` : `you have looked at ${looked.length} of ${unseen.length}`}</span></h3>
+${hold.you.may_reveal ? html`<p class="muted">You may look. Each look goes on record with your name before the value is shown, to you alone.</p>` : ''}
+<ul class="looks">${unseen.map(path => look(hold, path, revealed, reader))}</ul>`
+}
+
+const look = (hold: HoldView, path: string, revealed: Revealed | undefined, reader: Reader): Html => html`
+<li data-look="${path}">
+  <code>${visible(path)}</code>
+  ${hold.hidden.looked_at.includes(path) ? html`<span class="tag">looked at</span>` : ''}
+  ${
+    hold.you.may_reveal && revealed?.field !== path
+      ? html`
+  <form method="post" action="/holds/${hold.id}/reveal" data-reveal>
+    ${csrfField(reader)}<input type="hidden" name="view" value="${hold.view}"><input type="hidden" name="field" value="${path}">
+    <button class="quiet" type="submit">Show<span class="aside"> the value of ${visible(path)}</span></button>
+  </form>`
+      : ''
+  }
+  ${revealed?.field === path ? revealed.values.map(value => html`<pre class="code" tabindex="0" aria-label="Value of ${visible(path)}">${visible(value, 'block')}</pre>`) : ''}
+</li>`
 
 const verdictWords = { approve: 'approved', deny: 'denied', break_glass: 'broke the glass' } as const
 
@@ -114,7 +138,7 @@ const verdicts = ({ verdicts }: HoldView): Html | '' =>
 <ul class="verdicts">${verdicts.map(
         one => html`
   <li class="${one.verdict === 'approve' ? 'good' : 'bad'}">
-    <strong><bdi>${visible(one.reviewer)}</bdi></strong> ${verdictWords[one.verdict]} <span class="when">${at(one.at)}</span>
+    <strong><bdi>${visible(one.reviewer)}</bdi></strong> ${verdictWords[one.verdict]}${one.unseen ? `, ${plural(one.unseen, 'value')} unseen` : ''} <span class="when">${at(one.at)}</span>
     ${one.comment === undefined ? '' : html`<blockquote><bdi>${visible(one.comment, 'block')}</bdi></blockquote>`}
   </li>`,
       )}</ul>`
@@ -123,21 +147,39 @@ const comment = (required: boolean, kept: string): Html => html`
 <label class="field"><span>Comment <span class="muted">${required ? 'required' : 'optional'}; the caller reads it</span></span>
 <textarea name="comment" rows="3" maxlength="2000"${required ? html` required` : ''}>${kept}</textarea></label>`
 
-const decide = (hold: HoldView, reader: Reader, kept: string): Html => {
-  const unseen = hold.hidden.unseen.length
+/** Approving what one has not looked at takes a tick of its own. */
+const confirm = ({ hidden }: HoldView): Html => html`
+<div data-confirm>${
+  hidden.must_confirm
+    ? html`<label class="check"><input type="checkbox" name="unseen" value="${hidden.not_looked_at}" required> <span>I approve without having looked at <a href="#hidden">${plural(hidden.not_looked_at, 'hidden value')}</a></span></label>`
+    : ''
+}</div>`
+
+const together = (beside: Beside): Html | '' => {
+  const { length } = beside.same
+  return length === 0
+    ? ''
+    : html`<label class="check"><input type="checkbox" name="also" value="${beside.same.map(({ id, view }) => `${id}.${view}`).join(' ')}"> <span>Decide ${length === 1 ? 'the identical call that also waits' : `the ${length} identical calls that also wait`}. Approved, the request is sent <strong>${length + 1} times</strong>.</span></label>`
+}
+
+const decide = (hold: HoldView, beside: Beside, reader: Reader, kept: string): Html => {
+  const unseen = hold.hidden.not_looked_at
   return html`
 <form class="decide" method="post" action="/holds/${hold.id}/approve">
   ${csrfField(reader)}<input type="hidden" name="view" value="${hold.view}">
   <p>Approving sends exactly this request to <strong>${visible(hold.upstream)}</strong>, once.</p>
   ${comment(hold.comment_required, kept)}
+  ${confirm(hold)}
+  ${together(beside)}
   <div class="buttons">
     ${
       hold.step_up?.met === false
         ? html`<a class="button approve" data-key="a" href="/login/step-up?hold=${hold.id}">Sign in again to approve</a>`
-        : html`<button class="approve" type="submit" data-key="a">Approve${unseen === 0 ? '' : `, ${plural(unseen, 'value')} unseen`}</button>`
+        : html`<button class="approve" type="submit" data-key="a" data-left>Approve${unseen === 0 ? '' : `, ${plural(unseen, 'value')} unseen`}</button>`
     }
-    <button class="deny" type="submit" data-key="d" formaction="/holds/${hold.id}/deny">Deny</button>
+    <button class="deny" type="submit" data-key="d" formaction="/holds/${hold.id}/deny"${hold.hidden.must_confirm ? html` formnovalidate` : ''}>Deny</button>
   </div>
+  ${hold.may_grant ? html`<p><a href="/holds/${hold.id}/grant">Allow calls like this …</a></p>` : ''}
 </form>`
 }
 
@@ -148,6 +190,7 @@ const breakGlass = (hold: HoldView, reader: Reader, kept: string): Html => html`
     ${csrfField(reader)}<input type="hidden" name="view" value="${hold.view}">
     <p>You let this call go alone. It is on record, with your words, and its reviewers see that they were passed over.</p>
     ${comment(true, kept)}
+    ${confirm(hold)}
     <div class="buttons">${
       hold.step_up?.met === false
         ? html`<a class="button deny" href="/login/step-up?hold=${hold.id}">Sign in again to break the glass</a>`
@@ -181,10 +224,10 @@ const resolve = (hold: HoldView, reader: Reader, kept: string): Html => html`
   </div>
 </form>`
 
-const actions = (hold: HoldView, reader: Reader, kept: string): Html => {
+const actions = (hold: HoldView, beside: Beside, reader: Reader, kept: string): Html => {
   const { you } = hold
   const glass = you.may_break_glass ? breakGlass(hold, reader, you.may_decide ? '' : kept) : ''
-  if (you.may_decide) return html`${decide(hold, reader, kept)}${glass}`
+  if (you.may_decide) return html`${decide(hold, beside, reader, kept)}${glass}`
   return html`
 ${hold.status === 'pending' ? html`<p class="callout">${visible(becauseWords(you.because, you.detail))}</p>` : ''}
 ${you.may_revoke ? revoke(hold, reader, kept) : ''}
@@ -201,10 +244,11 @@ ${hold.why === undefined ? '' : html`<p>${visible(hold.why)}</p>`}
 ${delivery?.status === undefined ? '' : html`<p>The upstream answered <strong>${delivery.status}</strong> <span class="when">${at(delivery.at)}</span></p>`}`
 }
 
-const standing = (hold: HoldView, reader: Reader, now: number, kept: string): Html => html`
+const standing = (hold: HoldView, beside: Beside, reader: Reader, now: number, kept: string): Html => html`
 <aside class="decision" aria-label="Decision">
   <h2>Decision</h2>
   ${outcome(hold)}
+  ${hold.by_grant === undefined ? '' : html`<p class="callout"><strong>Let go by a <a href="/grants">grant</a></strong> of <bdi>${visible(hold.by_grant.by)}</bdi>; nobody was asked about this call.</p>`}
   ${hold.break_glass ? html`<p class="callout"><strong>The glass was broken:</strong> one person let this call go, without its reviewers.</p>` : ''}
   <dl class="facts">
     ${fact('Votes', html`<strong>${votesLine(hold.votes)}</strong>`)}
@@ -213,13 +257,33 @@ const standing = (hold: HoldView, reader: Reader, now: number, kept: string): Ht
     ${fact('Held since', at(hold.opened_at))}
   </dl>
   ${verdicts(hold)}
+  ${hold.unreached === undefined ? '' : html`<p class="callout"><strong>Nobody was told of this call.</strong> ${visible(hold.unreached)} It is tried again; tell somebody yourself if it cannot wait.</p>`}
   ${hold.frozen === undefined ? '' : html`<p class="callout"><strong>An operator stopped calls like this.</strong> ${visible(hold.frozen)} It may be decided, but nothing is sent until the freeze is lifted.</p>`}
-  ${actions(hold, reader, kept)}
+  ${actions(hold, beside, reader, kept)}
 </aside>`
 
-/** @param slip a verdict that was just refused */
-export const holdPage = (hold: HoldView, reader: Reader, now: number, slip?: Slip): Html => html`
+const lately = ({ lately }: Beside): Html | '' =>
+  lately.length === 0
+    ? ''
+    : html`
+<section class="part">
+  <h2>This caller lately</h2>
+  <ul class="lately">${lately.map(one => html`<li><a href="/holds/${one.id}">${visible(one.line)}</a> ${stateChip(one.status)} <span class="muted">${at(one.opened_at)}</span></li>`)}</ul>
+</section>`
+
+/** `slip`: what was just refused. `revealed`: the hidden value that was just asked for. */
+export const holdPage = (shown: {
+  readonly hold: HoldView
+  readonly beside: Beside
+  readonly reader: Reader
+  readonly now: number
+  readonly slip?: Slip
+  readonly revealed?: Revealed
+}): Html => {
+  const { hold, beside, reader, now, slip, revealed } = shown
+  return html`
 ${slip === undefined ? '' : html`<div class="slip" role="alert"><strong>${slip.title}.</strong> ${visible(slip.detail)}</div>`}
+<p class="aside" id="said" role="status"></p>
 <div class="callout" id="moved" role="status" hidden>This call changed while you were writing. <a href="/holds/${hold.id}">Read it again</a></div>
 <div id="live" data-as="${hold.status} ${votesLine(hold.votes)}">
 <header class="hold-head">
@@ -228,12 +292,13 @@ ${slip === undefined ? '' : html`<div class="slip" role="alert"><strong>${slip.t
       ? ''
       : html`<p class="callout"><strong>The same call was ${hold.earlier.status === 'unknown' ? 'sent, with an answer nobody knows,' : stateWords[hold.earlier.status].toLowerCase()} at ${at(hold.earlier.at)}.</strong> <a href="/holds/${hold.earlier.id}">See that one</a> before you let it happen again.</p>`
   }
-  <p>${stateChip(hold.status)}</p>
+  <p>${stateChip(hold.status)}${hold.break_glass ? glassChip : ''}</p>
   <h1>${visible(hold.line)}</h1>
   <p class="action"><code>${visible(hold.action.name)}</code> on <code>${visible(hold.action.resource)}</code> <span class="tag">${hold.action.access}</span></p>
 </header>
 <div class="hold">
-  <div class="story">${who(hold)}${why(hold)}${rule(hold)}${request(hold)}</div>
-  ${standing(hold, reader, now, slip?.comment ?? '')}
+  <div class="story">${who(hold)}${why(hold)}${rule(hold)}${request(hold, revealed, reader)}${lately(beside)}</div>
+  ${standing(hold, beside, reader, now, slip?.comment ?? '')}
 </div>
 </div>`
+}

@@ -2,16 +2,12 @@
 import type { Context } from 'hono'
 import { html } from 'hono/html'
 import { HoldpointError } from '../errors.ts'
-import type { Settings } from '../settings.ts'
+import type { Door, Guest } from './door.ts'
 import { at, csrfField, frame, type Html, type Reader } from './frame.ts'
-import { readForm } from './input.ts'
 import type { Links, LinkView } from './links.ts'
-import { signInPage, toLogin } from './login.ts'
-import { readerOf } from './pages.ts'
 import type { Route } from './route.ts'
-import type { Sessions } from './sessions.ts'
 import { moment, visible } from './text.ts'
-import type { Env, Visitor, Visitors } from './visitor.ts'
+import type { Env } from './visitor.ts'
 
 const iso = (instant: number): string => new Date(instant).toISOString()
 
@@ -46,55 +42,29 @@ ${
 }`
 
 export const linkRoutes = (parts: {
-  readonly settings: () => Settings
   readonly links: Links
-  readonly visitors: Visitors
-  readonly sessions: Sessions
+  readonly door: Door
   /** Names of the chats whose accounts can be linked. */
   readonly chats: () => readonly string[]
 }): readonly Route[] => {
-  const { settings, links, visitors, sessions, chats } = parts
+  const { links, door, chats } = parts
 
-  const show = async (context: Context<Env>, visitor: Visitor, reader: Reader, begun?: Begun): Promise<Response> => {
+  const show = async (context: Context<Env>, { visitor, reader }: Guest, begun?: Begun): Promise<Response> => {
     const body = page(await links.list(visitor), chats(), reader, begun)
     return context.html(frame({ title: 'Chat accounts', here: '/links', reader, body }))
   }
 
-  const posting = (
-    path: string,
-    act: (context: Context<Env>, visitor: Visitor, reader: Reader) => Promise<Response>,
-  ): Route => ({
-    method: 'POST',
-    path,
-    answer: async context => {
-      const visitor = await visitors.ofPage(context.req.raw)
-      const reader = readerOf(visitor, settings(), sessions)
-      if (visitor === undefined || reader === undefined) {
-        const ended = new HoldpointError('unauthenticated', 'Your session has ended. Nothing was changed.')
-        return context.html(signInPage(ended, '/links'), 401)
-      }
-      visitors.proven(visitor, context.req.raw, (await readForm(context.req.raw, ['csrf'])).csrf)
-      return act(context, visitor, reader)
-    },
-  })
+  const posting = (path: string, answer: (context: Context<Env>, guest: Guest) => Promise<Response>): Route =>
+    door.form(path, { fields: [], back: () => '/links' }, answer)
 
   return [
-    {
-      method: 'GET',
-      path: '/links',
-      answer: async context => {
-        const visitor = await visitors.ofPage(context.req.raw)
-        const reader = readerOf(visitor, settings(), sessions)
-        if (visitor === undefined || reader === undefined) return toLogin(context.req.raw)
-        return show(context, visitor, reader)
-      },
-    },
-    posting('/links', async (context, visitor, reader) => {
+    door.page('/links', show),
+    posting('/links', async (context, guest) => {
       if (chats().length === 0)
         throw new HoldpointError('not_found', 'No chat is configured whose accounts could be linked.')
-      return show(context, visitor, reader, await links.begin(visitor))
+      return show(context, guest, await links.begin(guest.visitor))
     }),
-    posting('/links/:id/end', async (context, visitor) => {
+    posting('/links/:id/end', async (context, { visitor }) => {
       await links.unlink(visitor, context.req.param('id') ?? '')
       return context.redirect('/links', 303)
     }),

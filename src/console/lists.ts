@@ -1,8 +1,8 @@
-// History, audit log and rules: tables that turn into cards on a narrow screen.
+// History and audit log: tables that turn into cards on a narrow screen.
 import { html } from 'hono/html'
 import type { HoldRow } from '../nouns.ts'
-import type { AuditEntry, RuleView } from './desk.ts'
-import { at, type Html, stateChip, whoCalls } from './frame.ts'
+import type { AuditEntry } from './desk.ts'
+import { at, glassChip, type Html, stateChip, whoCalls } from './frame.ts'
 import { visible } from './text.ts'
 
 const cell = (name: string, value: Html | string | number): Html =>
@@ -17,34 +17,49 @@ const table = (caption: string, columns: readonly string[], rows: readonly Html[
   <tbody>${rows}</tbody>
 </table>`
 
-const nothing = (text: string): Html =>
+export const nothing = (text: string): Html =>
   html`<section class="empty"><p class="empty-mark" aria-hidden="true"></p><p class="muted">${text}</p></section>`
 
-export type HistoryFilter = { readonly [K in 'caller' | 'rule' | 'upstream' | 'reviewer']?: string }
+type Filter<Name extends string> = { readonly [K in Name]?: string }
 
-const filterNames = ['caller', 'rule', 'upstream', 'reviewer'] as const
+export type HistoryFilter = Filter<'caller' | 'rule' | 'upstream' | 'reviewer' | 'from' | 'to'>
+export type AuditFilter = Filter<'find' | 'from' | 'to'>
 
-const filters = (filter: HistoryFilter): Html => html`
-<form class="filters" method="get" action="/history" role="search">
-  ${filterNames.map(
-    (name, index) =>
-      html`<label class="field"><span>${name[0]?.toUpperCase()}${name.slice(1)}</span><input type="text" name="${name}" value="${filter[name] ?? ''}" autocomplete="off" maxlength="256"${index === 0 ? html` data-filter` : ''}></label>`,
-  )}
-  <button type="submit">Filter</button>
+const labels = {
+  ...{ caller: 'Caller', rule: 'Rule', upstream: 'Upstream', reviewer: 'Reviewer' },
+  ...{ find: 'Find', from: 'From', to: 'To' },
+}
+
+const filters = (path: string, names: readonly (keyof typeof labels)[], filter: Filter<string>): Html => html`
+<form class="filters" method="get" action="${path}" role="search">
+  ${names.map((name, index) => {
+    const type = name === 'from' || name === 'to' ? 'date' : name === 'find' ? 'search' : 'text'
+    return html`<label class="field"><span>${labels[name]}</span><input type="${type}" name="${name}" value="${filter[name] ?? ''}" autocomplete="off" maxlength="256"${index === 0 ? html` data-filter` : ''}></label>`
+  })}
+  <div class="filters-go"><button type="submit">Filter</button>${Object.keys(filter).length === 0 ? '' : html` <a href="${path}">Clear</a>`}</div>
 </form>`
 
-const more = (path: string, filter: HistoryFilter, next: string | undefined): Html | '' => {
-  if (next === undefined) return ''
-  const query = new URLSearchParams({ ...filter, after: next })
-  return html`<p class="more"><a class="button" href="${path}?${query.toString()}">Older</a></p>`
-}
+const more = (path: string, filter: Filter<string>, at: Filter<string> | undefined): Html | '' =>
+  at === undefined
+    ? ''
+    : html`<p class="more"><a class="button" href="${path}?${new URLSearchParams({ ...filter, ...at } as Record<string, string>).toString()}">Older</a></p>`
+
+/** What stands in place of a list that is empty: nothing at all, nothing that fits, or nothing so far. */
+const empty = (filter: Filter<string>, further: boolean, none: string): Html =>
+  nothing(
+    further
+      ? 'Nothing among the newest fits this filter. Look further back.'
+      : Object.keys(filter).length === 0
+        ? none
+        : 'Nothing fits this filter.',
+  )
 
 export const historyPage = (holds: readonly HoldRow[], filter: HistoryFilter, next: string | undefined): Html => html`
 <div class="head"><h1>History</h1></div>
-${filters(filter)}
+${filters('/history', ['caller', 'rule', 'upstream', 'reviewer', 'from', 'to'], filter)}
 ${
   holds.length === 0
-    ? nothing(Object.keys(filter).length === 0 ? 'Nothing has been decided yet.' : 'Nothing fits this filter.')
+    ? empty(filter, next !== undefined, 'Nothing has been decided yet.')
     : table(
         'Decided calls, newest first',
         ['Call', 'Caller', 'Rule', 'Outcome', 'Votes', 'When'],
@@ -54,14 +69,14 @@ ${
   ${cell('Call', html`<a href="/holds/${hold.id}">${visible(hold.line)}</a>`)}
   ${cell('Caller', whoCalls(hold))}
   ${cell('Rule', html`<code>${visible(hold.rules.join(', '))}</code>`)}
-  ${cell('Outcome', html`${stateChip(hold.status)}${hold.break_glass ? html` <span class="chip bad">Glass broken</span>` : ''}${hold.delivery?.status === undefined ? '' : html` <span class="muted">${hold.delivery.status}</span>`}`)}
+  ${cell('Outcome', html`${stateChip(hold.status)}${hold.break_glass ? glassChip : ''}${hold.delivery?.status === undefined ? '' : html` <span class="muted">${hold.delivery.status}</span>`}`)}
   ${cell('Votes', `${hold.votes.have} of ${hold.votes.needed}`)}
   ${cell('When', at(hold.closed_at ?? hold.opened_at))}
 </tr>`,
         ),
       )
 }
-${more('/history', filter, next)}`
+${more('/history', filter, next === undefined ? undefined : { after: next })}`
 
 const whoDid = ({ reviewer, caller }: AuditEntry): string => {
   if (reviewer !== undefined) return `${reviewer.name} (${reviewer.login}, ${reviewer.via})`
@@ -79,11 +94,15 @@ const whatFor = (entry: AuditEntry): string =>
     .join(' · ')
 
 /** @param next the number before which the next page begins */
-export const auditPage = (entries: readonly AuditEntry[], next: number | undefined): Html => html`
-<div class="head"><h1>Audit</h1><p class="muted">Newest first. Times are the store's.</p></div>
+export const auditPage = (entries: readonly AuditEntry[], filter: AuditFilter, next: number | undefined): Html => html`
+<div class="head">
+  <h1>Audit</h1><p class="muted">Newest first. Times are the store's.</p>
+  <a class="button" href="/api/audit/export${Object.keys(filter).length === 0 ? '' : `?${new URLSearchParams({ ...filter }).toString()}`}" download>Export as JSON lines</a>
+</div>
+${filters('/audit', ['find', 'from', 'to'], filter)}
 ${
   entries.length === 0
-    ? nothing('The log has no entries here.')
+    ? empty(filter, next !== undefined, 'The log has no entries here.')
     : table(
         'Audit entries, newest first',
         ['No.', 'Time', 'What', 'Who', 'Hold', 'Rule', 'Details'],
@@ -101,28 +120,4 @@ ${
         ),
       )
 }
-${next === undefined ? '' : html`<p class="more"><a class="button" href="/audit?before=${next}">Older</a></p>`}`
-
-const tone = (then: string): string => (then === 'allow' ? 'good' : then === 'deny' ? 'bad' : 'wait')
-
-export const rulesPage = (rules: readonly RuleView[]): Html => html`
-<div class="head"><h1>Rules</h1><p class="muted">In the order in which they are read. What no rule fits is denied.</p></div>
-${
-  rules.length === 0
-    ? nothing('There are no rules: every call is denied.')
-    : table(
-        'Rules in force, in order',
-        ['#', 'Rule', 'Then', 'What it says', 'Where', 'Hash'],
-        rules.map(
-          (rule, index) => html`
-<tr>
-  ${cell('#', index + 1)}
-  ${cell('Rule', html`<strong>${visible(rule.name)}</strong>`)}
-  ${cell('Then', html`<span class="chip ${tone(rule.then)}">${visible(rule.then)}</span>`)}
-  ${cell('What it says', rule.line === rule.then ? '' : visible(rule.line))}
-  ${cell('Where', html`<code>${visible(rule.where)}</code>`)}
-  ${cell('Hash', html`<code title="${visible(rule.hash)}">${visible(rule.hash.slice(0, 12))}</code>`)}
-</tr>`,
-        ),
-      )
-}`
+${more('/audit', filter, next === undefined ? undefined : { before: String(next) })}`

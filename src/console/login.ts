@@ -4,7 +4,7 @@ import type { Context } from 'hono'
 import { html } from 'hono/html'
 import { type HoldpointError, toError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { Entry, Reviewer } from '../nouns.ts'
+import type { Reviewer } from '../nouns.ts'
 import { whoReviews } from '../record.ts'
 import type { Login, Settings } from '../settings.ts'
 import type { Challenge } from '../step-up.ts'
@@ -12,6 +12,7 @@ import type { Desk } from './desk.ts'
 import { frame, type Html, notice } from './frame.ts'
 import { readForm, readId, readQuery } from './input.ts'
 import { reviewerOf } from './person.ts'
+import type { Refusals } from './refusals.ts'
 import type { Route } from './route.ts'
 import type { Sessions } from './sessions.ts'
 import { newBrowser, type SignIn, safePath } from './signin.ts'
@@ -19,8 +20,6 @@ import { cookieName, type Env, readCookie, setCookie, type Visitors } from './vi
 
 const signinS = 10 * 60
 const sessionS = 12 * 3_600
-// Refused sign-ins are cheap to cause: beyond this many in a minute they are counted, not written one by one.
-const refusalsPerMinute = 30
 
 const chooser = (title: string, words: string, logins: readonly Login[], to: string): Html => html`
 <section class="notice">
@@ -38,33 +37,16 @@ export const loginRoutes = (parts: {
   readonly signIn: SignIn
   readonly visitors: Visitors
   readonly desk: Desk
+  readonly refused: Refusals
   readonly clock: () => number
   readonly log: Log
 }): readonly Route[] => {
-  const { settings, sessions, signIn, visitors, desk, clock, log } = parts
+  const { settings, sessions, signIn, visitors, desk, refused, clock, log } = parts
   const url = (): string => settings().console.url
 
   const addressOf = (context: Context<Env>): { address?: string } => {
     const address = context.env?.incoming?.socket.remoteAddress
     return address === undefined ? {} : { address }
-  }
-
-  const refusals = { minute: 0, count: 0 }
-  const noteRefusal = async (entry: Entry): Promise<void> => {
-    const minute = Math.floor(clock() / 60_000)
-    const left = Math.max(0, refusals.count - refusalsPerMinute)
-    if (minute !== refusals.minute) {
-      refusals.minute = minute
-      refusals.count = 0
-      if (left > 0)
-        await desk.note({
-          kind: 'signin.refused',
-          count: left,
-          detail: 'more in the minutes before, not written one by one',
-        })
-    }
-    refusals.count += 1
-    if (refusals.count <= refusalsPerMinute) await desk.note(entry)
   }
 
   const begin = async (request: Request, login: Login, to: string, challenge?: Challenge): Promise<Response> => {
@@ -155,7 +137,7 @@ export const loginRoutes = (parts: {
           const error = toError(thrown)
           log.warn({ err: error.extras.cause ?? error, login: name }, 'a sign-in was refused')
           if (begun && error.code === 'unauthenticated') {
-            await noteRefusal({
+            await refused({
               kind: 'signin.refused',
               code: error.code,
               detail: `${name}: ${error.detail ?? ''}`,

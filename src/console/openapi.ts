@@ -35,6 +35,7 @@ const caller = record(
     name: text,
     email: text,
     client: text,
+    owner: text,
   },
   ['issuer', 'subject', 'kind'],
 )
@@ -56,6 +57,7 @@ const row = {
     ['state', 'at'],
   ),
   break_glass: { type: 'boolean', description: 'Somebody let it go by breaking the glass.' },
+  partly_seen: { ...count, description: 'How many values are hidden because they look secret.' },
   you: record(
     {
       may_decide: { type: 'boolean' },
@@ -64,11 +66,14 @@ const row = {
       may_revoke: { type: 'boolean' },
       may_resolve: { type: 'boolean' },
       may_break_glass: { type: 'boolean' },
+      may_reveal: { type: 'boolean', description: 'You may have single hidden values revealed.' },
     },
-    ['may_decide', 'may_revoke', 'may_resolve', 'may_break_glass'],
+    ['may_decide', 'may_revoke', 'may_resolve', 'may_break_glass', 'may_reveal'],
   ),
 }
-const rowRequired = Object.keys(row).filter(name => !['closed_at', 'delivery', 'break_glass'].includes(name))
+const rowRequired = Object.keys(row).filter(
+  name => !['closed_at', 'delivery', 'break_glass', 'partly_seen'].includes(name),
+)
 const hold = {
   ...row,
   view: { type: 'string', description: 'Send it back with a verdict: the verdict is for exactly this view.' },
@@ -81,12 +86,30 @@ const hold = {
     body: {
       oneOf: [
         record({ kind: { const: 'none' } }),
-        record({ kind: { const: 'shown' }, type: text, size: count, text, cut: { type: 'boolean' } }),
+        record({ kind: { const: 'shown' }, type: text, size: count, text, unshown: text }, [
+          'kind',
+          'type',
+          'size',
+          'text',
+        ]),
         record({ kind: { const: 'opaque' }, type: text, size: count, why: text }),
       ],
     },
   }),
-  hidden: record({ bytes: count, of: count, unseen: list(text) }),
+  hidden: {
+    ...record({
+      bytes: count,
+      of: count,
+      unseen: list(text),
+      looked_at: list(text),
+      not_looked_at: count,
+      must_confirm: { type: 'boolean' },
+    }),
+    description:
+      'What is not shown. `unseen`: paths of values hidden because they look secret; `looked_at`: those of them that you had revealed; ' +
+      '`must_confirm`: an approval has to send `unseen` with the number `not_looked_at`.',
+  },
+  policy: record({ config: text, rules: list(text) }),
   digest: text,
   verdicts: list(
     record(
@@ -95,6 +118,7 @@ const hold = {
         login: text,
         verdict: { type: 'string', enum: ['approve', 'deny', 'break_glass'] },
         comment: text,
+        unseen: { ...count, description: 'How many hidden values they had not looked at.' },
         at: instant,
       },
       ['reviewer', 'login', 'verdict', 'at'],
@@ -106,6 +130,10 @@ const hold = {
     ...record({ acr_values: list(text), max_age: count, met: { type: 'boolean' } }, ['acr_values', 'met']),
     description: 'What sign-in the rules want of whoever lets it go (RFC 9470), and whether yours is one.',
   },
+  unreached: {
+    type: 'string',
+    description: 'Why nobody was told of it: no channel of its rules could be reached so far.',
+  },
   frozen: { type: 'string', description: 'Why an operator stopped calls like this: it is not sent while that lasts.' },
   earlier: record({ id: text, status: ref('Status'), at: instant }),
   why: text,
@@ -114,6 +142,7 @@ const holdRequired = [
   ...rowRequired,
   'view',
   'approvers',
+  'policy',
   'request',
   'hidden',
   'digest',
@@ -130,7 +159,12 @@ const id = { name: 'id', in: 'path', required: true, description: 'Id of the hol
 const reads = (summary: string, schema: object, parameters: readonly object[] = []): object => ({
   get: { summary, parameters, responses: answers(schema) },
 })
-const posts = (summary: string, members: object, required: readonly string[] = []): object => ({
+const posts = (
+  summary: string,
+  members: object,
+  required: readonly string[] = [],
+  answer: object = ref('Hold'),
+): object => ({
   post: {
     summary,
     parameters: [id, csrf],
@@ -138,7 +172,7 @@ const posts = (summary: string, members: object, required: readonly string[] = [
       required: true,
       content: { 'application/json': { schema: { ...record(members, required), additionalProperties: false } } },
     },
-    responses: answers(ref('Hold')),
+    responses: answers(answer),
   },
 })
 const comment = { type: 'string', maxLength: 2000 }
@@ -150,6 +184,29 @@ const csrf = parameter(
 const freezeId = { ...id, description: 'Id of the freeze' }
 const freezes = record({ freezes: list(ref('Freeze')) })
 const view = { type: 'string', description: 'The `view` of the hold as you saw it.' }
+const unseen = {
+  ...count,
+  description: '`hidden.not_looked_at`, where `hidden.must_confirm`: you approve without those.',
+}
+const outcome = { type: 'string', enum: ['allow', 'hold', 'deny'] }
+const between = [
+  parameter('from', 'query', 'Not before this day (UTC) or instant'),
+  parameter('to', 'query', 'Up to this day (UTC, inclusive) or instant (exclusive)'),
+]
+const find = parameter('find', 'query', 'Only entries in which this text occurs')
+const testCaller = record(
+  {
+    issuer: text,
+    subject: text,
+    kind: { type: 'string', enum: ['agent', 'workload', 'human'] },
+    client: text,
+    groups: list(text),
+    owner: text,
+    email: text,
+    claims: { type: 'object' },
+  },
+  ['issuer', 'subject', 'kind'],
+)
 const limit = (max: number): object =>
   parameter('limit', 'query', 'How many at most', { type: 'integer', minimum: 1, maximum: max })
 
@@ -165,14 +222,29 @@ const paths = {
     parameter('rule', 'query', 'Only held by this rule'),
     parameter('upstream', 'query', 'Only for this upstream'),
     parameter('reviewer', 'query', 'Only decided by this reviewer'),
+    ...between,
   ]),
   '/api/holds/{id}': reads('One hold', ref('Hold'), [id]),
-  '/api/holds/{id}/approve': posts('Approve', { comment, view }),
+  '/api/holds/{id}/approve': posts('Approve', { comment, view, unseen }),
   '/api/holds/{id}/deny': posts('Deny', { comment, view }),
   '/api/holds/{id}/break-glass': posts(
     'Let it go alone, in an emergency, if its rules name you for that',
-    { comment, view },
+    { comment, view, unseen },
     ['comment'],
+  ),
+  '/api/holds/{id}/reveal': posts(
+    'Have one hidden value revealed, in this answer only, once that is on record',
+    { field: { type: 'string', description: 'One of `hidden.unseen`.' }, view },
+    ['field', 'view'],
+    record({ field: text, values: list(text), not_looked_at: count }),
+  ),
+  '/api/holds/{id}/beside': reads(
+    'What its caller did lately, and the same call waiting under other Idempotency-Keys',
+    record({
+      lately: list(record({ id: text, line: text, status: ref('Status'), opened_at: instant })),
+      same: list(record({ id: text, view: text, opened_at: instant })),
+    }),
+    [id],
   ),
   '/api/holds/{id}/revoke': posts('Take an approval back before it is used', { comment }),
   '/api/holds/{id}/resolve': posts(
@@ -217,12 +289,57 @@ const paths = {
       parameter('after', 'query', 'Entries after this number, oldest first', count),
       parameter('before', 'query', 'Entries before this number, newest first', count),
       limit(1000),
+      find,
+      ...between,
     ],
   ),
+  '/api/audit/export': {
+    get: {
+      summary: 'The audit log from its beginning as JSON lines, for auditors',
+      parameters: [find, ...between],
+      responses: {
+        200: { description: 'One entry a line', content: { 'application/x-ndjson': { schema: text } } },
+        ...problems,
+      },
+    },
+  },
   '/api/rules': reads(
     'Rules in force, in order',
-    record({ rules: list(record({ name: text, then: text, where: text, hash: text, line: text })) }),
+    record({
+      rules: list(record({ name: text, then: text, where: text, hash: text, line: text })),
+      counts: record({ of: count, rules: { type: 'object', additionalProperties: ref('RuleCounts') } }),
+    }),
   ),
+  '/api/explain': {
+    post: {
+      summary: 'What the rules say of a call that is only described, and why',
+      parameters: [csrf],
+      requestBody: {
+        required: true,
+        content: {
+          'application/json': {
+            schema: {
+              ...record(
+                {
+                  caller: { oneOf: [{ type: 'string', description: 'An entry of `callers`' }, testCaller] },
+                  method: text,
+                  url: { type: 'string', description: "Below the gate's address, such as /billing/v1/refunds" },
+                  headers: { type: 'object', additionalProperties: text },
+                  json: {},
+                  form: { type: 'object', additionalProperties: text },
+                  body: text,
+                  at: instant,
+                },
+                ['caller', 'method', 'url'],
+              ),
+              additionalProperties: false,
+            },
+          },
+        },
+      },
+      responses: answers(ref('Explained')),
+    },
+  },
   '/api/events': {
     get: {
       summary:
@@ -279,6 +396,45 @@ export const openapi = (consoleUrl: string) => ({
           until: instant,
         },
         ['id', 'what', 'reason', 'by', 'made_at'],
+      ),
+      RuleCounts: record(
+        {
+          ...{ held: count, waiting: count, approved: count, denied: count, expired: count },
+          ...{ expiry_rate: { type: 'number' }, median_decision_s: count, partly_seen: count },
+          hidden_at: list(record({ path: text, holds: count })),
+        },
+        ['held', 'waiting', 'approved', 'denied', 'expired', 'partly_seen', 'hidden_at'],
+      ),
+      Explained: record(
+        {
+          outcome,
+          rule: text,
+          rules: list(text),
+          upstream: text,
+          refused: record({ code: text, title: text, detail: text }, ['code', 'title']),
+          readings: list(
+            record(
+              {
+                path: text,
+                action: ref('Action'),
+                outcome,
+                rules: list(
+                  record({
+                    name: text,
+                    where: text,
+                    then: outcome,
+                    result: { type: 'string', enum: ['matched', 'noted', 'failed', 'unread', 'not reached'] },
+                    keys: list(
+                      record({ key: text, answer: { type: 'string', enum: ['yes', 'no', 'unknown', 'unread'] } }),
+                    ),
+                  }),
+                ),
+              },
+              ['path', 'outcome', 'rules'],
+            ),
+          ),
+        },
+        ['outcome', 'rules', 'readings'],
       ),
       Entry: record({ seq: count, at: instant, kind: text }),
       Problem: record(

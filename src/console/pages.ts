@@ -1,158 +1,166 @@
 // The console's pages. A GET only ever reads; a form posts to the same desk as the API and leads back to the page it came from.
 import type { Context } from 'hono'
 import { errors, HoldpointError } from '../errors.ts'
-import type { HoldView } from '../nouns.ts'
-import { inGroups } from '../people.ts'
-import type { Settings } from '../settings.ts'
-import type { Desk } from './desk.ts'
-import { frame, type Page, type Reader } from './frame.ts'
-import { holdPage } from './hold-page.ts'
-import { readForm, readId, readNumber, type Word } from './input.ts'
-import { auditPage, historyPage, rulesPage } from './lists.ts'
-import { signInPage, toLogin } from './login.ts'
+import type { HoldView, Revealed } from '../nouns.ts'
+import type { Beside, Desk } from './desk.ts'
+import type { Door, Guest } from './door.ts'
+import { frame } from './frame.ts'
+import { holdPage, type Slip } from './hold-page.ts'
+import { lookOf, readId, readInstant, readNumber, type Word } from './input.ts'
+import { auditPage, historyPage } from './lists.ts'
+import { signInPage } from './login.ts'
 import { queuePage, waitingFor } from './queue.ts'
 import type { Route } from './route.ts'
-import type { Sessions } from './sessions.ts'
-import type { Env, Visitor, Visitors } from './visitor.ts'
+import type { Env, Visitor } from './visitor.ts'
 
 const queueLimit = 200
 const historyLimit = 50
-
-/** Renders a page for a visitor, or for somebody who has not signed in. */
-export type Show = (
-  context: Context<Env>,
-  visitor: Visitor | undefined,
-  page: Omit<Page, 'reader'>,
-  status?: number,
-) => Response | Promise<Response>
-
-/** Who a visitor's page is for. */
-export const readerOf = (visitor: Visitor | undefined, settings: Settings, sessions: Sessions): Reader | undefined =>
-  visitor?.session === undefined
-    ? undefined
-    : {
-        reviewer: visitor.reviewer,
-        csrf: sessions.csrf(visitor.session),
-        auditor: inGroups(visitor.reviewer, settings.console.auditors, settings),
-        operator: inGroups(visitor.reviewer, settings.console.operators, settings),
-      }
+const auditLimit = 100
+const idMs = { min: 0, max: Number.MAX_SAFE_INTEGER }
 
 export const pages = (parts: {
-  readonly settings: () => Settings
   readonly desk: Desk
-  readonly visitors: Visitors
-  readonly sessions: Sessions
+  readonly door: Door
   readonly clock: () => number
 }): readonly Route[] => {
-  const { settings, desk, visitors, sessions, clock } = parts
+  const { desk, door, clock } = parts
 
-  const reading = (
-    path: string,
-    make: (context: Context<Env>, reader: Reader) => Promise<Omit<Page, 'reader'>>,
-  ): Route => ({
-    method: 'GET',
-    path,
-    answer: async context => {
-      const visitor = await visitors.ofPage(context.req.raw)
-      const reader = readerOf(visitor, settings(), sessions)
-      if (reader === undefined) return toLogin(context.req.raw)
-      return context.html(frame({ ...(await make(context, reader)), reader }))
-    },
-  })
+  /** What the address asks for, trimmed; what is empty is not asked for. */
+  const asked = <Name extends string>(
+    context: Context<Env>,
+    names: readonly Name[],
+  ): { readonly [K in Name]?: string } =>
+    Object.fromEntries(
+      names.flatMap(name => {
+        const value = context.req.query(name)?.trim().slice(0, 1_024)
+        return value ? [[name, value]] : []
+      }),
+    ) as { readonly [K in Name]?: string }
 
-  const holdOf = (hold: HoldView, reader: Reader, slip?: Parameters<typeof holdPage>[3]): Omit<Page, 'reader'> => ({
-    title: hold.line,
-    live: hold.id,
-    body: holdPage(hold, reader, clock(), slip),
-  })
+  // ---- one hold
 
-  // After a verdict that was refused the reader sees why, the hold as it is now, and their own words again.
+  type More = { readonly slip?: Slip; readonly revealed?: Revealed; readonly status?: number }
+
+  const showHold = async (context: Context<Env>, { visitor, reader }: Guest, id: string, more: More = {}) => {
+    const hold: HoldView = await desk.show(visitor.reviewer, id)
+    const beside: Beside = await desk.beside(visitor.reviewer, id)
+    const body = holdPage({ hold, beside, reader, now: clock(), ...more })
+    return context.html(frame({ title: hold.line, live: hold.id, body, reader }), (more.status ?? 200) as 200)
+  }
+
+  // After something that was refused the reader sees why, the hold as it is now, and their own words again.
   const posting = (
     name: string,
-    allowed: readonly string[],
-    act: (visitor: Visitor, id: string, word: Word) => Promise<unknown>,
-  ): Route => ({
-    method: 'POST',
-    path: `/holds/:id/${name}`,
-    answer: async context => {
-      const visitor = await visitors.ofPage(context.req.raw)
-      const id = readId(context.req.param('id'))
-      const reader = readerOf(visitor, settings(), sessions)
-      if (visitor === undefined || reader === undefined) {
-        const ended = new HoldpointError('unauthenticated', 'Your session has ended. Nothing was decided.')
-        return context.html(signInPage(ended, `/holds/${id}`), 401)
-      }
-      const { csrf, ...word } = await readForm(context.req.raw, ['csrf', 'comment', ...allowed])
-      visitors.proven(visitor, context.req.raw, csrf)
+    fields: readonly string[],
+    act: (context: Context<Env>, guest: Guest, id: string, word: Word) => Promise<Response | undefined>,
+  ): Route => {
+    const idOf = (context: Context<Env>): string => readId(context.req.param('id'))
+    const back = (context: Context<Env>): string => `/holds/${idOf(context)}`
+    return door.form(`/holds/:id/${name}`, { fields: ['comment', ...fields], back }, async (context, guest, word) => {
       try {
-        await act(visitor, id, word)
+        return (await act(context, guest, idOf(context), word)) ?? context.redirect(back(context), 303)
       } catch (error) {
         if (!(error instanceof HoldpointError) || error.status >= 500 || error.code === 'unknown_hold') throw error
-        if (error.code === 'unauthenticated') return context.html(signInPage(error, `/holds/${id}`), 401)
+        if (error.code === 'unauthenticated') return context.html(signInPage(error, back(context)), 401)
         const slip = { title: errors[error.code].title, detail: error.detail ?? '', comment: word.comment ?? '' }
-        const hold = await desk.show(visitor.reviewer, id)
-        return context.html(frame({ ...holdOf(hold, reader, slip), reader }), error.status as 409)
+        return showHold(context, guest, idOf(context), { slip, status: error.status })
       }
-      return context.redirect(`/holds/${id}`, 303)
-    },
-  })
+    })
+  }
+
+  const plainly =
+    (act: (visitor: Visitor, id: string, word: Word) => Promise<unknown>): Parameters<typeof posting>[2] =>
+    async (_, { visitor }, id, word) => {
+      await act(visitor, id, word)
+      return undefined
+    }
+
+  /** The same verdict on the same call under other Idempotency-Keys, each for the view that was on the page. */
+  const others = async (
+    { visitor }: Guest,
+    verdict: 'approve' | 'deny',
+    { also = '', comment }: Word,
+  ): Promise<readonly string[]> => {
+    const refused: string[] = []
+    for (const pair of also.split(' ').filter(Boolean)) {
+      const [id, view] = pair.split('.')
+      try {
+        if (view === undefined) throw new HoldpointError('malformed', '"also" must be "id.view", separated by spaces.')
+        const word = { view, ...(comment === undefined ? {} : { comment }) }
+        await desk.decide(await visitor.fresh(), readId(id), verdict, word)
+      } catch (error) {
+        if (!(error instanceof HoldpointError) || error.status >= 500) throw error
+        refused.push(`${id}: ${error.detail ?? errors[error.code].title}`)
+      }
+    }
+    return refused
+  }
+
+  const deciding = (verdict: 'approve' | 'deny'): Route =>
+    posting(verdict, ['view', 'unseen', 'also'], async (context, guest, id, { also, ...word }) => {
+      await desk.decide(await guest.visitor.fresh(), id, verdict, word)
+      const refused = await others(guest, verdict, { ...word, ...(also === undefined ? {} : { also }) })
+      if (refused.length === 0) return undefined
+      const slip = { title: 'Not all of them were decided', detail: refused.join(' '), comment: '' }
+      return showHold(context, guest, id, { slip, status: 409 })
+    })
 
   return [
-    reading('/', async (context, { reviewer }) => {
-      const after = context.req.query('after')
-      const open = await desk.list(reviewer, {
-        status: 'open',
-        limit: queueLimit,
-        ...(after === undefined ? {} : { after }),
-      })
+    door.page('/', async (context, { visitor: { reviewer }, reader }) => {
+      const after = asked(context, ['after'])
+      const open = await desk.list(reviewer, { status: 'open', limit: queueLimit, ...after })
       const lost =
-        after === undefined ? await desk.list(reviewer, { status: 'unknown', limit: queueLimit }) : { holds: [] }
+        after.after === undefined ? await desk.list(reviewer, { status: 'unknown', limit: queueLimit }) : { holds: [] }
       const holds = [...open.holds, ...lost.holds.filter(one => !open.holds.some(other => other.id === one.id))]
       const waiting = waitingFor(holds)
-      return {
-        title: waiting === 0 ? 'Queue' : `(${waiting}) Queue`,
-        here: '/',
-        live: 'queue',
-        body: queuePage(holds, open.next, clock()),
-      }
+      const title = waiting === 0 ? 'Queue' : `(${waiting}) Queue`
+      const body = queuePage(holds, open.next, clock())
+      return context.html(frame({ title, here: '/', live: 'queue', body, reader }))
     }),
-    reading('/holds/:id', async (context, reader) =>
-      holdOf(await desk.show(reader.reviewer, readId(context.req.param('id'))), reader),
+    door.page('/holds/:id', (context, guest) => showHold(context, guest, readId(context.req.param('id')))),
+    deciding('approve'),
+    deciding('deny'),
+    posting(
+      'break-glass',
+      ['view', 'unseen'],
+      plainly(async (visitor, id, word) => desk.decide(await visitor.fresh(), id, 'break_glass', word)),
     ),
-    posting('approve', ['view'], async (visitor, id, word) => desk.decide(await visitor.fresh(), id, 'approve', word)),
-    posting('deny', ['view'], async (visitor, id, word) => desk.decide(await visitor.fresh(), id, 'deny', word)),
-    posting('break-glass', ['view'], async (visitor, id, word) =>
-      desk.decide(await visitor.fresh(), id, 'break_glass', word),
-    ),
-    posting('revoke', [], async (visitor, id, word) => desk.revoke(await visitor.fresh(), id, word)),
-    posting('resolve', ['outcome'], async (visitor, id, { outcome, ...word }) => {
-      if (outcome === undefined)
-        throw new HoldpointError('malformed', 'Say whether it was done: "outcome" is "delivered" or "failed".')
-      return desk.resolve(await visitor.fresh(), id, { ...word, outcome })
+    posting('reveal', ['view', 'field'], async (context, guest, id, word) => {
+      const revealed = await desk.reveal(await guest.visitor.fresh(), id, lookOf(word))
+      return showHold(context, guest, id, { revealed })
     }),
-    reading('/history', async (context, { reviewer }) => {
-      const asked = (name: string): { [key: string]: string } => {
-        const value = context.req.query(name)?.trim().slice(0, 256)
-        return value ? { [name]: value } : {}
-      }
-      const filter = { ...asked('caller'), ...asked('rule'), ...asked('upstream'), ...asked('reviewer') }
+    posting(
+      'revoke',
+      [],
+      plainly(async (visitor, id, word) => desk.revoke(await visitor.fresh(), id, word)),
+    ),
+    posting(
+      'resolve',
+      ['outcome'],
+      plainly(async (visitor, id, { outcome, ...word }) => {
+        if (outcome === undefined)
+          throw new HoldpointError('malformed', 'Say whether it was done: "outcome" is "delivered" or "failed".')
+        return desk.resolve(await visitor.fresh(), id, { ...word, outcome })
+      }),
+    ),
+    door.page('/history', async (context, { visitor: { reviewer }, reader }) => {
+      const filter = asked(context, ['caller', 'rule', 'upstream', 'reviewer', 'from', 'to'])
+      const { from, to, ...same } = filter
       const { holds, next } = await desk.list(reviewer, {
-        status: 'closed',
-        limit: historyLimit,
-        ...filter,
-        ...asked('after'),
+        ...{ status: 'closed', limit: historyLimit, ...same, ...asked(context, ['after']) },
+        ...{ ...readInstant('from', from), ...readInstant('to', to) },
       })
-      return { title: 'History', here: '/history', body: historyPage(holds, filter, next) }
+      return context.html(frame({ title: 'History', here: '/history', body: historyPage(holds, filter, next), reader }))
     }),
-    reading('/audit', async (context, { reviewer }) => {
-      const before = readNumber('before', context.req.query('before'), { min: 0, max: Number.MAX_SAFE_INTEGER })
-      const { entries, next } = await desk.audit(reviewer, { limit: 100, ...(before === undefined ? {} : { before }) })
-      return { title: 'Audit', here: '/audit', body: auditPage(entries, next) }
+    door.page('/audit', async (context, { visitor: { reviewer }, reader }) => {
+      const filter = asked(context, ['find', 'from', 'to'])
+      const before = readNumber('before', context.req.query('before'), idMs)
+      const { entries, next } = await desk.audit(reviewer, {
+        ...{ limit: auditLimit, ...(filter.find === undefined ? {} : { find: filter.find }) },
+        ...(before === undefined ? {} : { before }),
+        ...{ ...readInstant('from', filter.from), ...readInstant('to', filter.to) },
+      })
+      return context.html(frame({ title: 'Audit', here: '/audit', body: auditPage(entries, filter, next), reader }))
     }),
-    reading('/rules', async (_, { reviewer }) => ({
-      title: 'Rules',
-      here: '/rules',
-      body: rulesPage(await desk.rules(reviewer)),
-    })),
   ]
 }

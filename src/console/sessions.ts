@@ -53,6 +53,9 @@ export type Sessions = {
   alone(id: string, work: () => Promise<void>): Promise<boolean>
   /** Is somebody at work for this session? */
   busy(id: string): Promise<boolean>
+  /** A session's id sealed, to be kept with a verdict, and the id again; undefined if that was not sealed by us. */
+  ticket(id: string): string
+  ofTicket(ticket: string): string | undefined
   end(id: string): Promise<void>
   /** Ends every session that `fits`; answers those it ended. */
   endEvery(fits: (session: Session) => boolean): Promise<readonly Session[]>
@@ -133,6 +136,14 @@ export const sessions = (shelf: Shelf, keys: KeyRing, clock: () => number): Sess
       return true
     },
     busy: async id => (await shelf.get(leaseOf(id))) !== undefined,
+    ticket: id => keys.seal(id, 'session ticket'),
+    ofTicket(ticket) {
+      try {
+        return keys.open(ticket, 'session ticket').toString('utf8')
+      } catch {
+        return undefined
+      }
+    },
     async end(id) {
       if (wellFormed(id)) await shelf.take(keyOf(id))
     },

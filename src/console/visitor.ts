@@ -33,6 +33,11 @@ export type Visitors = {
   ofPage(request: Request): Promise<Visitor | undefined>
   /** By a session's id, for who comes through another door in its name. */
   ofSession(id: string): Promise<Visitor | undefined>
+  /**
+   * Who gave an earlier verdict, as their login says now. Where it cannot be asked any more (their session has ended, or they came with
+   * a token) it is who they were then; undefined if it is asked and does not say.
+   */
+  again(earlier: Reviewer): Promise<Reviewer | undefined>
   /** By bearer token if there is an Authorization header, else by session cookie. @throws unauthenticated */
   ofApi(request: Request, env: Env['Bindings']): Promise<Visitor>
   /** @throws cross_site unless a request with this session's cookie came from a page of this console */
@@ -129,7 +134,10 @@ export const visitors = (parts: {
       reviewer: reviewer(login, session),
       session: id,
       untilAt: Number.POSITIVE_INFINITY,
-      fresh: async () => reviewer(login, isFresh(session) ? session : await refreshed(id, login)),
+      fresh: async () => ({
+        ...reviewer(login, isFresh(session) ? session : await refreshed(id, login)),
+        session: sessions.ticket(id),
+      }),
       still: async () => {
         const now = await sessions.find(id, 'quietly')
         const login = now === undefined ? undefined : loginOf(now)
@@ -161,6 +169,17 @@ export const visitors = (parts: {
   return {
     ofPage: bySession,
     ofSession,
+    async again(earlier) {
+      const id = earlier.session === undefined ? undefined : sessions.ofTicket(earlier.session)
+      const session = id === undefined ? undefined : await sessions.find(id, 'quietly')
+      const login = session === undefined ? undefined : loginOf(session)
+      if (id === undefined || session === undefined || login === undefined) return earlier
+      try {
+        return { ...reviewer(login, isFresh(session) ? session : await refreshed(id, login)), via: earlier.via }
+      } catch {
+        return undefined
+      }
+    },
     async ofApi(request, env) {
       const raw = env?.incoming?.rawHeaders ?? []
       const lines = raw.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'authorization').length

@@ -1,9 +1,23 @@
 // From the configuration to the credential.
-import type { CredentialSettings } from '../settings.ts'
+import type { CredentialSettings, Upstream } from '../settings.ts'
 import { basic } from './basic.ts'
 import { bearer } from './bearer.ts'
 import type { Credential } from './credential.ts'
 import { headers } from './headers.ts'
+import { kubernetes } from './kubernetes.ts'
+import { sigv4 } from './sigv4.ts'
+
+// Made once for each upstream of a snapshot; what it says is asked for anew with every call.
+const made = new WeakMap<CredentialSettings, Credential>()
+
+/** The credential of an upstream. */
+export const credentialOf = (upstream: Upstream): Credential => {
+  const settings = upstream.credential
+  if (settings === undefined) return credential(undefined)
+  const known = made.get(settings) ?? credential(settings)
+  made.set(settings, known)
+  return known
+}
 
 /** Throws an Error that names the field if the credential cannot be sent as it is. No settings: nothing is added. */
 export const credential = (settings: CredentialSettings | undefined): Credential => {
@@ -16,5 +30,9 @@ export const credential = (settings: CredentialSettings | undefined): Credential
       return basic(settings.user, settings.password)
     case 'headers':
       return headers(settings.headers)
+    case 'sigv4':
+      return sigv4(settings)
+    case 'kubernetes':
+      return kubernetes(settings.tokenFile, settings.impersonate)
   }
 }

@@ -2,6 +2,8 @@
 // Whatever has no single reading as text is opaque, with the reason.
 import { isUtf8 } from 'node:buffer'
 import { decodeContent, linesOf } from '../body.ts'
+import { mediaType } from '../media-type.ts'
+import { type Part, parseMultipart } from '../multipart.ts'
 import type { Header } from '../nouns.ts'
 import type { JsonNode } from './json.ts'
 import { readJson } from './json.ts'
@@ -12,11 +14,21 @@ export type Readable =
   | { readonly kind: 'opaque'; readonly type: string; readonly size: number; readonly why: string }
   | (Text & { readonly kind: 'json'; readonly node: JsonNode })
   /** One JSON value a line, as bulk and log bodies are. */
-  | (Text & { readonly kind: 'records' })
+  | (Text & { readonly kind: 'records'; readonly nodes: readonly JsonNode[] })
   | (Text & { readonly kind: 'form' })
+  | (Omit<Text, 'text'> & { readonly kind: 'multipart'; readonly parts: readonly ShownPart[] })
   | (Text & { readonly kind: 'text' })
 
 type Text = { readonly type: string; readonly size: number; readonly bytes: number; readonly text: string }
+
+/** One part of a form; without `text` if it cannot be shown as text. */
+export type ShownPart = {
+  readonly name: string
+  readonly filename: string | undefined
+  readonly type: string | undefined
+  readonly content: Buffer
+  readonly text: string | undefined
+}
 
 /** What is longer is not looked at: nobody would read it. */
 const longestRead = 256 * 1024
@@ -37,16 +49,15 @@ export const readBody = (headers: readonly Header[], base64: string): Readable =
   const plain = decodeContent(linesOf(headers, 'content-encoding'), held, 4 * longestRead, 'can be shown')
   if (typeof plain === 'string') return opaque(plain)
 
-  const media = /^\s*([^;\s]*)/.exec(declared.toLowerCase())?.[1] ?? ''
-  if (/^(?:multipart|image|audio|video|font)\/|protobuf|grpc|msgpack|cbor|avro|zip|\/pdf$/.test(media))
-    return opaque(`${media} is not shown as text`)
-  // Wherever it stands, even inside another parameter's quotes: readers disagree about those.
-  const charsets = [...declared.matchAll(/charset\*?\s*=\s*["']?([^"';,\s]*)/gi)].map(([, name = '']) =>
-    name.toLowerCase(),
-  )
-  if (charsets.length > 1) return opaque('it names several character sets')
-  if (!/^(?:utf-?8|us-ascii|ascii)$/.test(charsets[0] ?? 'utf-8')) return opaque(`its character set is ${charsets[0]}`)
-  if (!isUtf8(plain) || plain.includes(0)) return opaque('it is not text')
+  const media = mediaOf(declared)
+  if (media === 'multipart/form-data') {
+    const exact = mediaType(types)
+    const parts = typeof exact === 'string' ? exact : parseMultipart(exact, plain)
+    if (typeof parts === 'string') return opaque(parts)
+    return { kind: 'multipart', type, size, bytes: plain.length, parts: parts.map(shownPart) }
+  }
+  const why = notText(declared, plain)
+  if (why !== undefined) return opaque(why)
   const text = plain.toString('utf8')
   if (text.length > longestRead) return opaque(tooLong)
 
@@ -55,8 +66,39 @@ export const readBody = (headers: readonly Header[], base64: string): Readable =
   if (node === 'deep') return opaque('its JSON is nested too deeply to be read')
   if (node !== undefined) return { ...read, kind: 'json', node }
   if (media === 'application/x-www-form-urlencoded') return { ...read, kind: 'form' }
-  return { ...read, kind: isRecords(text) ? 'records' : 'text' }
+  const nodes = recordsIn(text)
+  return nodes === undefined ? { ...read, kind: 'text' } : { ...read, kind: 'records', nodes }
 }
 
-const isRecords = (text: string): boolean =>
-  /^\s*[[{]/.test(text) && text.split('\n').every(line => line.trim() === '' || typeof readJson(line) === 'object')
+const mediaOf = (declared: string): string => /^\s*([^;\s]*)/.exec(declared.toLowerCase())?.[1] ?? ''
+
+/** Why some bytes are not shown as text. */
+const notText = (declared: string, bytes: Buffer): string | undefined => {
+  const media = mediaOf(declared)
+  if (/^(?:multipart|image|audio|video|font)\/|protobuf|grpc|msgpack|cbor|avro|zip|\/pdf$/.test(media))
+    return `${media} is not shown as text`
+  // Wherever it stands, even inside another parameter's quotes: readers disagree about those.
+  const charsets = [...declared.matchAll(/charset\*?\s*=\s*["']?([^"';,\s]*)/gi)].map(([, name = '']) =>
+    name.toLowerCase(),
+  )
+  if (charsets.length > 1) return 'it names several character sets'
+  if (!/^(?:utf-?8|us-ascii|ascii)$/.test(charsets[0] ?? 'utf-8')) return `its character set is ${charsets[0]}`
+  return !isUtf8(bytes) || bytes.includes(0) ? 'it is not text' : undefined
+}
+
+const shownPart = ({ name, filename, type, content }: Part): ShownPart => {
+  const shown = notText(type?.sent ?? '', content) === undefined && content.length <= longestRead
+  return { name, filename, type: type?.sent, content, text: shown ? content.toString('utf8') : undefined }
+}
+
+const recordsIn = (text: string): readonly JsonNode[] | undefined => {
+  if (!/^\s*[[{]/.test(text)) return undefined
+  const nodes: JsonNode[] = []
+  for (const line of text.split('\n')) {
+    if (line.trim() === '') continue
+    const node = readJson(line)
+    if (typeof node !== 'object') return undefined
+    nodes.push(node)
+  }
+  return nodes
+}

@@ -12,13 +12,15 @@ const longestLine = 200
 const longestValue = 80
 const field = /\{([^{}]*)\}/g
 
+export type Document = { readonly node: JsonNode; readonly masker: Masker }
+
 /** What a call has for a summary: its named values, already masked, and its JSON. */
 export type Values = {
   readonly held: HeldCall
   readonly action: Action
   readonly body: Body
-  readonly masker: Masker
-  readonly json: JsonNode | undefined
+  /** The JSON of the body, each document with the masker that fits it. */
+  readonly documents: readonly Document[]
   readonly named: readonly { readonly spot: Spot; readonly shown: string }[]
   /** False if a body is there and not all of it was looked at. */
   readonly complete: boolean
@@ -66,16 +68,15 @@ const fill = (name: string, path: string, values: Values): string => {
   if (inBody && values.body.kind === 'unknown') return '‹unreadable›'
   const found =
     wanted.place === 'json'
-      ? select(values, wanted)
+      ? values.documents.flatMap(document => select(document, wanted))
       : values.named.filter(({ spot }) => fits(wanted, spot)).map(({ shown }) => shown)
   if (found.length > 0) return found.join(', ')
   return inBody && !values.complete ? '‹unreadable›' : '‹absent›'
 }
 
-const select = ({ json, masker }: Values, wanted: Path): readonly string[] => {
-  if (json === undefined) return []
+const select = ({ node, masker }: Document, wanted: Path): readonly string[] => {
   let found: readonly { readonly node: JsonNode; readonly spot: Spot; readonly cover: Cover }[] = [
-    { node: json, spot: jsonRoot, cover: masker.coverOf(jsonRoot, '', false) },
+    { node, spot: jsonRoot, cover: masker.coverOf(jsonRoot, '', false) },
   ]
   for (const segment of wanted.segments) {
     found = found.flatMap(({ node, spot, cover }) =>

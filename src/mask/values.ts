@@ -12,10 +12,13 @@ import { below, fits, fitsLoosely } from './paths.ts'
 import type { Span } from './patterns.ts'
 import { certainSpans, isRandom, personalSpans } from './patterns.ts'
 
-/** A mark stands for `bytes` of the value; `unseen` is the path of a value that its name or its look made secret. */
+/**
+ * A mark stands for `bytes` of the value; `unseen` is the path of a value that its name or its look made secret, and `value` that
+ * value, where an eligible reviewer may have it revealed.
+ */
 export type Piece =
   | { readonly text: string }
-  | { readonly mark: string; readonly bytes: number; readonly unseen?: string }
+  | { readonly mark: string; readonly bytes: number; readonly unseen?: string; readonly value?: string }
 
 export type Masker = {
   /** What a rule says about a spot, or else what its name and its surroundings do. `counted`: its value is a bare number. */
@@ -25,6 +28,8 @@ export type Masker = {
   json(node: JsonNode, spot: Spot, cover: Cover, out: Piece[], stop?: () => boolean): void
   /** One value: a string without its quotes, anything else as compact JSON. */
   leaf(node: JsonNode, spot: Spot, cover: Cover): readonly Piece[]
+  /** What stands for bytes that are not text. */
+  binary(content: Buffer): Piece
   /** The members or elements of a value with their places and covers. */
   children(node: JsonNode, spot: Spot, cover: Cover): readonly Child[]
 }
@@ -37,30 +42,43 @@ type Found = Span & { readonly pieces?: readonly Piece[] }
 const layers = 4
 const number = /^-?\d[\d.eE+-]*$/
 
-/** `mask` and `show`: paths of the rules, and of the fields their summaries name. `fingerprint`: 8 hex digits of a value, keyed. */
+/**
+ * `mask` and `show`: paths of the rules, and of the fields their summaries name. `secret`: paths that are secret whatever their names say.
+ * `fingerprint`: 8 hex digits of a value, keyed.
+ */
 export const masker = (
   mask: readonly Path[],
   show: readonly Path[],
   fingerprint: (value: string) => string,
+  secret: readonly Path[] = [],
 ): Masker => {
   const disguised = disguises()
 
-  const hide = (kind: string, value: string, unseen?: string): Piece => ({
+  // What was hidden as a whole may hold something that the rule's own mask hides; then none of it is ever revealed.
+  const holdsMasked = (spot: Spot): boolean =>
+    mask.some(
+      path =>
+        path.segments.length > spot.segments.length &&
+        fitsLoosely({ ...path, segments: path.segments.slice(0, spot.segments.length) }, spot),
+    )
+
+  const hide = (kind: string, value: string, spot?: Spot): Piece => ({
     mark: `‹${kind} ${value.length}, #${fingerprint(value)}›`,
     bytes: Buffer.byteLength(value),
-    ...(unseen === undefined ? {} : { unseen }),
+    ...(spot === undefined ? {} : { unseen: spot.where }),
+    ...(spot === undefined || holdsMasked(spot) ? {} : { value }),
   })
 
   const coverOf: Masker['coverOf'] = (spot, name, counted, outer = 'usual') => {
     if (outer === 'masked' || mask.some(path => fitsLoosely(path, spot))) return 'masked'
     if (show.some(path => fits(path, spot))) return 'shown'
-    return secretName(name, counted) ? 'named' : outer
+    return secretName(name, counted) || secret.some(path => fitsLoosely(path, spot)) ? 'named' : outer
   }
 
   const text = (value: string, spot: Spot, cover: Cover, layer = 0): readonly Piece[] => {
     if (value === '') return []
     if (cover === 'masked') return [hide(kindOf(value) ?? 'masked', value)]
-    if (cover === 'named') return [hide(kindOf(value) ?? 'secret', value, spot.where)]
+    if (cover === 'named') return [hide(kindOf(value) ?? 'secret', value, spot)]
     const inner = unwrap(value, spot, cover, layer)
     if (inner !== undefined) return inner
     const certain = certainSpans(value)
@@ -81,7 +99,7 @@ export const masker = (
     for (const span of joined(spans)) {
       if (span.start > at) pieces.push({ text: value.slice(at, span.start) })
       const hidden = value.slice(span.start, span.end)
-      if (span.pieces === undefined) pieces.push(hide(span.kind, hidden, span.rank < 2 ? spot.where : undefined))
+      if (span.pieces === undefined) pieces.push(hide(span.kind, hidden, span.rank < 2 ? spot : undefined))
       else append(pieces, span.pieces)
       at = span.end
     }
@@ -97,7 +115,7 @@ export const masker = (
     if (/^\s*[[{"]/.test(value)) {
       const node = readJson(value)
       if (node !== undefined) {
-        if (node === 'deep' || layer >= layers) return [hide('encoded', value, spot.where)]
+        if (node === 'deep' || layer >= layers) return [hide('encoded', value, spot)]
         const pieces: Piece[] = []
         json(node, spot, cover, pieces, () => false, layer + 1)
         return pieces.some(piece => 'mark' in piece) ? pieces : [{ text: value }]
@@ -112,7 +130,7 @@ export const masker = (
   const unwrapBase64 = (packed: string, spot: Spot, cover: Cover, layer: number): readonly Piece[] | undefined => {
     const decoded = base64Text(packed)
     if (decoded === undefined) return undefined
-    if (layer >= layers) return [hide('encoded', packed, spot.where)]
+    if (layer >= layers) return [hide('encoded', packed, spot)]
     return [{ mark: '‹base64›', bytes: 0 }, ...text(decoded, spot, cover, layer + 1), { mark: '‹/base64›', bytes: 0 }]
   }
 
@@ -183,6 +201,7 @@ export const masker = (
     text: (value, spot, cover) => text(value, spot, cover),
     json: (node, spot, cover, out, stop = () => false) => json(node, spot, cover, out, stop),
     leaf: (node, spot, cover) => leaf(node, spot, cover),
+    binary: content => ({ ...hide('binary', content.toString('latin1')), bytes: content.length }),
     children,
   }
 }

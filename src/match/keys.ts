@@ -7,6 +7,7 @@ import type { Match, Rule, Upstream, ValueTest } from '../settings.ts'
 import { caseless, compileTest, glob, isList, negate, regex, type Source, type Test, type Truth } from '../value.ts'
 import { inAnotherCase } from './names.ts'
 import { inTime } from './time.ts'
+import { compileWhen } from './when.ts'
 
 export type Subject = {
   readonly call: Call
@@ -60,6 +61,7 @@ export const compileRule = (rule: Rule, order: number, issuers: ReadonlySet<stri
     ...bodySize(match.body?.size),
     ...json(match.json, fold),
     ...form(match.form, fold),
+    ...when(match.when, rule.then),
   ].filter(key => key !== undefined)
   return { rule, order, keys, method, upstream }
 }
@@ -95,11 +97,11 @@ const compiled = (test: ValueTest | undefined, source: Source): Test | undefined
 const one = (key: string, test: Test | undefined, value: (context: Context) => Json | undefined): Key | undefined =>
   test && { key, test: context => test(value(context)) }
 
-type Pairs = readonly (readonly [name: string, value: string])[]
+type Pairs<V = Json> = readonly (readonly [name: string, value: V])[]
 type Tests = { readonly [name: string]: ValueTest } | undefined
 
-const valuesOf = (pairs: Pairs, name: string): string[] => {
-  const values: string[] = []
+const valuesOf = <V>(pairs: Pairs<V>, name: string): V[] => {
+  const values: V[] = []
   for (const pair of pairs) if (pair[0] === name) values.push(pair[1])
   return values
 }
@@ -254,11 +256,11 @@ const every =
 // ---- what it would do
 
 const action = (match: Match): (Key | undefined)[] => [
-  ofAction('action', compiled(match.action, 'text'), action => action.name),
-  ofAction('resource', compiled(match.resource, 'text'), action => action.resource),
+  ofAction('action', 'name', compiled(match.action, 'text'), action => action.name),
+  ofAction('resource', 'resource', compiled(match.resource, 'text'), action => action.resource),
   access(match.access),
   ...Object.entries(match.fields ?? {}).map(([name, test]) =>
-    ofAction(`fields ${name}`, compileTest(test, 'text'), ({ fields }) =>
+    ofAction(`fields ${name}`, `fields.${name}`, compileTest(test, 'text'), ({ fields }) =>
       Object.hasOwn(fields, name) ? fields[name] : undefined,
     ),
   ),
@@ -266,9 +268,18 @@ const action = (match: Match): (Key | undefined)[] => [
 
 const ofAction = (
   key: string,
+  part: string,
   test: Test | undefined,
   value: (action: Action) => string | undefined,
-): Key | undefined => test && { key, test: ({ action }) => (action === undefined ? 'unknown' : test(value(action))) }
+): Key | undefined =>
+  test && {
+    key,
+    test: ({ action }) => (action === undefined || isUnknown(action, part) ? 'unknown' : test(value(action))),
+  }
+
+const isUnknown = ({ unknown }: Action, part: string): boolean =>
+  unknown !== undefined &&
+  (unknown.includes(part) || unknown.includes('*') || unknown.includes(part.replace(/^fields\./, '')))
 
 /** An access that nobody knows could be any: only a rule that names `unknown` means it. */
 const access = (valueTest: ValueTest | undefined): Key | undefined => {
@@ -277,6 +288,7 @@ const access = (valueTest: ValueTest | undefined): Key | undefined => {
   const named = [valueTest].flat().includes('unknown')
   return ofAction(
     'access',
+    'access',
     value => (value === 'unknown' && !named ? 'unknown' : test(value)),
     action => action.access,
   )
@@ -284,10 +296,11 @@ const access = (valueTest: ValueTest | undefined): Key | undefined => {
 
 /** Does a rule look at the action at all? If none does, one action stands for all. */
 export const readsAction = ({ match }: Rule): boolean =>
-  [match.action, match.resource, match.access, match.fields].some(test => test !== undefined)
+  [match.action, match.resource, match.access, match.fields, match.when].some(test => test !== undefined)
 
 /** Does a rule look at header lines? */
-export const readsHeaders = ({ match }: Rule): boolean => match.header !== undefined || match.body?.type !== undefined
+export const readsHeaders = ({ match }: Rule): boolean =>
+  match.header !== undefined || match.body?.type !== undefined || match.when !== undefined
 
 // ---- the body
 
@@ -317,15 +330,9 @@ const bodySize = (valueTest: ValueTest | undefined): Key[] => {
 }
 
 /** A body of another kind than the test's may still be read as that kind by the upstream, so it is unknown; an empty one has no values. */
-const ofBody = <K extends 'json' | 'form'>(
-  body: Body,
-  kind: K,
-  absent: () => Answer,
-  read: (body: Extract<Body, { kind: K }>) => Answer,
-): Answer => {
-  if (body.kind === kind) return read(body as Extract<Body, { kind: K }>)
+const ofNeither = (body: Body, test: Test): Answer => {
   if (body.kind === 'unread') return 'unread'
-  return body.kind === 'none' || (body.kind === 'other' && body.size === 0) ? absent() : 'unknown'
+  return body.kind === 'none' || (body.kind === 'other' && body.size === 0) ? test(undefined) : 'unknown'
 }
 
 const form = (tests: Tests, fold: Fold): Key[] =>
@@ -333,13 +340,11 @@ const form = (tests: Tests, fold: Fold): Key[] =>
     const test = compileTest(valueTest, 'text')
     return {
       key: `form ${name}`,
-      test: ({ body }) =>
-        ofBody(
-          body,
-          'form',
-          () => test(undefined),
-          ({ pairs }) => onNamed(fold, pairs, name, test),
-        ),
+      test: ({ body }) => {
+        if (body.kind === 'form') return onNamed(fold, body.pairs, name, test)
+        if (body.kind === 'multipart') return onNamed(fold, body.fields, name, test)
+        return ofNeither(body, test)
+      },
     }
   })
 
@@ -349,15 +354,19 @@ const json = (tests: Tests, fold: Fold): Key[] =>
     const segments = pointer.split('/').slice(1).map(unescapeSegment)
     return {
       key: `json ${pointer}`,
-      test: ({ body }) =>
-        ofBody(
-          body,
-          'json',
-          () => test(undefined),
-          ({ value }) => at(value, segments, 0, test, fold),
-        ),
+      test: ({ body }) => {
+        if (body.kind === 'json') return at(body.value, segments, 0, test, fold)
+        if (body.kind === 'records') return fold(body.values.map(value => at(value, segments, 0, test, fold)))
+        return ofNeither(body, test)
+      },
     }
   })
+
+const when = (text: string | undefined, then: Rule['then']): Key[] => {
+  if (text === undefined) return []
+  const ask = compileWhen(text)
+  return [{ key: 'when', test: context => ask(context, then) }]
+}
 
 /** RFC 6901 §4. */
 const unescapeSegment = (segment: string): string => segment.replaceAll('~1', '/').replaceAll('~0', '~')

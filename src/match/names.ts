@@ -3,7 +3,7 @@
 import { foldName } from '../json.ts'
 
 /** A JSON object, or the pairs of a query or a form. */
-type Named = object | readonly (readonly [name: string, value: string])[]
+type Named = object | readonly (readonly [name: string, value: unknown])[]
 
 /** The names that fold to one: that name, or `several`. */
 type Folded = ReadonlyMap<string, string | typeof several>

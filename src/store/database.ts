@@ -6,6 +6,7 @@ import { type FileHandle, open as openAside } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { HoldpointError } from '../errors.ts'
+import { outboxTable } from './sqlite-outbox.ts'
 
 const version = 1
 
@@ -177,6 +178,7 @@ const openFile = (path: string): DatabaseSync => {
       throw unusable(
         `has schema version ${found}, and this Holdpoint knows ${version}: start the Holdpoint that wrote it, or a newer one`,
       )
+    db.exec(outboxTable)
     db.exec('COMMIT')
     return db
   } catch (error) {

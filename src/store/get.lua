@@ -3,7 +3,4 @@
 -- KEYS    1 root
 -- ARGV    1 skew, 2 key
 -- Returns the value, or nothing if it is not there or has ended
-if tonumber(redis.call('ZSCORE', key('shelf-ends'), ARGV[2]) or never) <= clock() then
-  return false
-end
-return redis.call('HGET', key('shelf'), ARGV[2])
+return shelved(ARGV[2], clock())

@@ -2,8 +2,9 @@
 -- Moves a hold, if it is still what it was judged as. Allowed when memory is full: a hold that closes gives its memory back.
 -- KEYS    1 root
 -- ARGV    1 skew, 2 JSON {hold, move, rev, next: {state: state}, live, bound, survives, quiet, beforeAt?, afterAt?, fence?, dueAt?: ms | null,
---         set: {fact: JSON}, unset: [fact], findableUntilAt?, remember?, denial?, answerUntilAt?}, 3 entry, 4 verdict, 5 sealed answer ('': none)
--- Returns {'moved', rev, state, fence, now} | {'refused', state} | {'changed' | 'late' | 'early' | 'fenced' | 'epoch' | 'missing'}
+--         set: {fact: JSON}, unset: [fact], findableUntilAt?, remember?, denial?, answerUntilAt?, swap?: {key, was?, becomes, untilAt, from}},
+--         3 entry, 4 verdict, 5 sealed answer ('': none)
+-- Returns {'moved', rev, state, fence, now} | {'refused', state} | {'changed' | 'late' | 'early' | 'fenced' | 'stale' | 'epoch' | 'missing'}
 local ask = cjson.decode(ARGV[2])
 local name = key('hold', ask.hold)
 local hold = get(name, 'state', 'rev', 'fence', 'dueAt', 'stateAt', 'epoch', 'caller', 'fingerprint', 'bytes', 'findableUntilAt', 'votes')
@@ -31,6 +32,12 @@ end
 if ask.afterAt and now < ask.afterAt then
   return { 'early' }
 end
+if ask.swap then
+  local from = get(key('hold', ask.swap.from), 'state', 'epoch')
+  if (shelved(ask.swap.key, now) or nil) ~= ask.swap.was or not from.state or foreign(from.epoch, ask.bound) then
+    return { 'stale' }
+  end
+end
 
 -- How often this key was denied lately; at the limit it pauses, each time twice as long, a day at most.
 local function deny(denied)
@@ -57,7 +64,7 @@ end
 
 local lived, lives = has(ask.live, hold.state), has(ask.live, to)
 local rev = ask.rev + 1
-if ask.move == 'release' then
+if ask.move == 'release' or ask.move == 'grant' then
   fence = fence + 1
 end
 local wasDueAt = tonumber(hold.dueAt or never)
@@ -96,6 +103,7 @@ if ARGV[4] ~= '' then
 end
 if lived and not lives then
   redis.call('DEL', key('request', ask.hold))
+  redis.call('HDEL', name, 'fact.token')
   if redis.call('HINCRBY', key('callers'), hold.caller, -1) <= 0 then
     redis.call('HDEL', key('callers'), hold.caller)
   end
@@ -126,6 +134,9 @@ end
 if ask.answerUntilAt then
   redis.call('SET', key('answer', ask.hold), ARGV[5], 'PX', whole(math.max(ask.answerUntilAt - now, 1)))
   redis.call('HSET', name, 'answerUntilAt', whole(ask.answerUntilAt))
+end
+if ask.swap then
+  shelve(ask.swap.key, ask.swap.becomes, ask.swap.untilAt)
 end
 if ARGV[3] ~= '' then
   append(now, ARGV[3])

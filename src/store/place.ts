@@ -14,12 +14,12 @@ export const placeText = ({ at, id }: Place): string => `${String(at).padStart(1
  * Where a page begins (after this place), or undefined for the first page.
  * Throws `malformed` for a cursor that no list gave out, and TypeError for a question that has no answer.
  */
-export const pageStart = ({ states, order, limit, after }: HoldQuery): Place | undefined => {
+export const pageStart = ({ states, order, limit, after, beforeAt }: HoldQuery): Place | undefined => {
   const closed = states.find(state => !live.has(state))
   if (order === 'due' && closed !== undefined)
     throw new TypeError(`holds that are ${closed} have no deadline: list them by newest`)
   if (!Number.isSafeInteger(limit) || limit < 1) throw new TypeError(`limit is ${limit}: a list has at least one row`)
-  if (after === undefined) return undefined
+  if (after === undefined) return beforeAt === undefined || order === 'due' ? undefined : { at: beforeAt, id: '' }
   const [, at, id] = /^(\d{15}):([\x21-\x7e]{1,200})$/.exec(after) ?? []
   if (at === undefined || id === undefined)
     throw new HoldpointError('malformed', 'after is not a cursor of this list: leave it out to begin at the start')

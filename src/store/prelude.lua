@@ -44,6 +44,25 @@ local function has(list, wanted)
   return false
 end
 
+-- What is on the shelf, or false if it is not there or has ended.
+local function shelved(name, now)
+  if tonumber(redis.call('ZSCORE', key('shelf-ends'), name) or never) <= now then
+    return false
+  end
+  return redis.call('HGET', key('shelf'), name)
+end
+
+-- Puts something on the shelf; without an end it stays.
+local function shelve(name, value, untilAt)
+  redis.call('HSET', key('shelf'), name, value)
+  redis.call('ZADD', key('shelf-names'), 0, name)
+  if untilAt then
+    redis.call('ZADD', key('shelf-ends'), whole(untilAt), name)
+  else
+    redis.call('ZREM', key('shelf-ends'), name)
+  end
+end
+
 local thisRun
 local function run()
   thisRun = thisRun or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')

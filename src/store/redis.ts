@@ -9,6 +9,7 @@ import { live, moves, type State } from '../states.ts'
 import { type Bell, follow, newBell, type Reach } from './follow.ts'
 import { away, type Link, openLink, retryStrategy, type Server, type Standing, serverOf } from './link.ts'
 import { pageStart, placeText } from './place.ts'
+import { redisOutbox } from './redis-outbox.ts'
 import {
   type LogEntry,
   type Move,
@@ -51,6 +52,11 @@ const scripts = {
   put: load('put'),
   take: load('take'),
   names: load('names'),
+  outboxAdd: load('outbox-add'),
+  outboxGet: load('outbox-get'),
+  outboxClaim: load('outbox-claim'),
+  outboxWrite: load('outbox-write'),
+  outboxWake: load('outbox-wake'),
 }
 
 /**
@@ -201,6 +207,7 @@ export const redisStore = async (options: {
         return pairs((await ask(scripts.names, prefix)) as string[])
       },
     },
+    outbox: redisOutbox((script, ...args) => ask(scripts[script], ...args)),
   }
 }
 
@@ -296,10 +303,10 @@ const openArguments = (opening: Opening, standing: Standing): Argument[] => {
 }
 
 const moveArguments = (move: Move, standing: Standing): Argument[] => {
-  const { hold, rev, beforeAt, afterAt, fence, dueAt, remember, denial } = move
+  const { hold, rev, beforeAt, afterAt, fence, dueAt, remember, denial, swap } = move
   const changes = Object.entries(move.facts ?? {}).filter(([, value]) => value !== undefined)
   const asked = {
-    ...{ hold, rev, beforeAt, afterAt, fence, dueAt, remember, denial },
+    ...{ hold, rev, beforeAt, afterAt, fence, dueAt, remember, denial, swap },
     move: move.move,
     next: moves[move.move],
     live: liveStates,

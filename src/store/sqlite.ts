@@ -5,6 +5,7 @@ import { live, next, type State } from '../states.ts'
 import { openDatabase } from './database.ts'
 import { follow, newBell, type Reach } from './follow.ts'
 import { never, type Place, pageStart, placeText } from './place.ts'
+import { sqliteOutbox } from './sqlite-outbox.ts'
 import {
   type LogEntry,
   type Move,
@@ -157,14 +158,17 @@ export const sqliteStore = async (options: {
     const now = clock()
     if (asked.beforeAt !== undefined && now >= asked.beforeAt) return { word: 'late' }
     if (asked.afterAt !== undefined && now < asked.afterAt) return { word: 'early' }
+    const { swap } = asked
+    if (swap !== undefined && (shelved(swap.key) !== swap.was || holdRow(swap.from) === undefined))
+      return { word: 'stale' }
 
     const rev = hold.rev + 1
-    const fence = hold.fence + (asked.move === 'release' ? 1 : 0)
+    const fence = hold.fence + (asked.move === 'release' || asked.move === 'grant' ? 1 : 0)
     const lives = live.has(to)
     const dueAt = !lives || asked.dueAt === null ? never : (asked.dueAt ?? hold.due_at)
     const stateAt = to === hold.state ? hold.state_at : now
     const findable = asked.findableUntilAt === undefined ? hold.findable_until_at : (asked.findableUntilAt ?? 0)
-    const facts = withFacts(readable<HoldFacts>(hold.facts, {}), asked.facts)
+    const facts = withFacts(readable<HoldFacts>(hold.facts, {}), lives ? asked.facts : { ...asked.facts, token: null })
     const verdicts =
       asked.verdict === undefined
         ? hold.verdicts
@@ -189,6 +193,7 @@ export const sqliteStore = async (options: {
     if (asked.remember === false)
       write('DELETE FROM remembered WHERE fingerprint = ? AND hold = ?', hold.fingerprint, hold.id)
     if (asked.denial !== undefined) for (const key of asked.denial.keys) deny(now, key, asked.denial)
+    if (swap !== undefined) write('INSERT OR REPLACE INTO shelf VALUES (?, ?, ?)', swap.key, swap.becomes, swap.untilAt)
     if (asked.entry !== undefined) append(now, asked.entry)
     if (!quiet.has(asked.move)) publish(hold.id, to, rev, facts)
     return { word: 'moved', rev, state: to, fence, now }
@@ -375,6 +380,7 @@ export const sqliteStore = async (options: {
           ).map(({ key, value }) => [key, value] as const),
         ),
     },
+    outbox: sqliteOutbox(db, clock),
   }
 }
 

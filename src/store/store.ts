@@ -14,6 +14,7 @@ export type Store = {
   readonly holds: Holds
   readonly log: Log
   readonly shelf: Shelf
+  readonly outbox: Outbox
   /** The store's clock, milliseconds since the epoch. */
   now(): Promise<number>
   /**
@@ -97,11 +98,11 @@ export type Move = {
   readonly beforeAt?: number
   /** Refused ('early') unless the store's clock has reached this. */
   readonly afterAt?: number
-  /** Refused ('fenced') unless the hold's fence is this. `release` adds one to the fence. */
+  /** Refused ('fenced') unless the hold's fence is this. `release` and `grant` add one to the fence. */
   readonly fence?: number
   /** The new deadline; null: none any more; absent: unchanged. */
   readonly dueAt?: number | null
-  /** Facts to set; a null removes one. */
+  /** Facts to set; a null removes one. `token` goes by itself once the hold closes, like its sealed request. */
   readonly facts?: { readonly [K in keyof HoldFacts]?: HoldFacts[K] | null }
   /** A signed verdict to add. */
   readonly verdict?: string
@@ -118,10 +119,21 @@ export type Move = {
   }
   /** A sealed answer to keep, and until when. */
   readonly answer?: { readonly sealed: string; readonly untilAt: number }
+  /** A text on the shelf that changes in the same step; refused ('stale') unless it is what it was. */
+  readonly swap?: Swap
   /** Audit entry, JSON text; `touch` and `renew` need none. */
   readonly entry?: string
   /** Do not answer before the move is on disk, as far as this store can promise it. */
   readonly durable?: boolean
+}
+
+/** `was`: undefined for nothing. `from`: a hold without which it means nothing, which must be there and not from a run that kept nothing. */
+export type Swap = {
+  readonly key: string
+  readonly was: string | undefined
+  readonly becomes: string
+  readonly untilAt: number
+  readonly from: string
 }
 
 export type Moved =
@@ -139,6 +151,8 @@ export type Moved =
   | { readonly word: 'late' }
   | { readonly word: 'early' }
   | { readonly word: 'fenced' }
+  /** What was to be swapped on the shelf is something else, or of no worth any more. */
+  | { readonly word: 'stale' }
   /** The hold belongs to an earlier run of a server that keeps nothing on disk: nothing but `void`, or `lose` once released, may be done with it. */
   | { readonly word: 'epoch' }
   | { readonly word: 'missing' }
@@ -150,6 +164,8 @@ export type HoldQuery = {
   readonly limit: number
   /** A cursor from an earlier answer. */
   readonly after?: string
+  /** By `newest` only, without `after`: those that came into their state before this. */
+  readonly beforeAt?: number
 }
 
 export type Holds = {
@@ -188,3 +204,22 @@ export type Shelf = {
   take(key: string): Promise<string | undefined>
   list(prefix: string): Promise<readonly (readonly [key: string, value: string])[]>
 }
+
+/** Work with a time, one item per key. Whoever claims an item has it alone until the lease ends; a wake meanwhile is not lost. */
+export type Outbox = {
+  /** Writes an item that is due at once, unless there is one; answers whether it did. */
+  add(key: string, value: string): Promise<boolean>
+  get(key: string): Promise<string | undefined>
+  /** Items that are due, longest overdue first, each leased for `leaseMs`. */
+  claim(limit: number, leaseMs: number): Promise<readonly Claimed[]>
+  /** Writes an item that was claimed; false, and nothing is written, if the lease is no longer this one. */
+  write(item: Pick<Claimed, 'key' | 'token'>, value: string, next: NextTurn): Promise<boolean>
+  /** Makes an item due at once; one that is leased, as soon as it is given back. */
+  wake(key: string): Promise<void>
+}
+
+/** `token` proves the lease. */
+export type Claimed = { readonly key: string; readonly value: string; readonly token: number }
+
+/** Keep the lease, be due again, wait to be woken, or be gone. Whatever it is, an item that was woken meanwhile is due at once. */
+export type NextTurn = { readonly leaseMs: number } | { readonly dueAt: number } | 'parked' | 'done'

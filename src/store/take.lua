@@ -3,10 +3,7 @@
 -- KEYS    1 root
 -- ARGV    1 skew, 2 key
 -- Returns the value, or nothing if it is not there or has ended
-local value = redis.call('HGET', key('shelf'), ARGV[2])
-if tonumber(redis.call('ZSCORE', key('shelf-ends'), ARGV[2]) or never) <= clock() then
-  value = false
-end
+local value = shelved(ARGV[2], clock())
 redis.call('HDEL', key('shelf'), ARGV[2])
 redis.call('ZREM', key('shelf-names'), ARGV[2])
 redis.call('ZREM', key('shelf-ends'), ARGV[2])

@@ -1,14 +1,15 @@
 // Any HTTP API: an action is the method on the path. Bodies are read by the rules themselves (json, form).
 // What goes through a tunnel is read by nobody, so its access is unknown; rules tell it by `fields: { upgrade: websocket }`.
-import type { UpstreamKind } from './upstream.ts'
+import { plainRefusal, type UpstreamKind } from './upstream.ts'
 
 const reads: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 export const http: UpstreamKind = {
   kind: 'http',
   volatileHeaders: [],
-  readsBody: false,
-  describe(call, path) {
+  strippedHeaders: [],
+  upgrades: ['websocket'],
+  describe({ call, path }) {
     return [
       {
         name: `http:${call.method}`,
@@ -18,7 +19,5 @@ export const http: UpstreamKind = {
       },
     ]
   },
-  refusal(_, problem) {
-    return { headers: [['Content-Type', 'application/problem+json']], body: JSON.stringify(problem) }
-  },
+  refusal: plainRefusal,
 }

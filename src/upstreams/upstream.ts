@@ -1,16 +1,57 @@
-// What an upstream kind must say: one file per kind, nothing else knows about it.
+// What an upstream kind must say: one file per kind, nothing else knows about it. Everything here is pure: no clock, no network.
 import type { HoldpointError, Problem } from '../errors.ts'
 import type { Action, Body, Call, Header } from '../nouns.ts'
+import type { Upstream } from '../settings.ts'
 
 export type UpstreamKind = {
   /** The name in configuration. */
   readonly kind: string
   /** Headers that change from retry to retry without changing the call: not part of the digest. Lower case. */
   readonly volatileHeaders: readonly string[]
-  /** Does `describe` need the body? */
-  readonly readsBody: boolean
-  /** What the call would do; several where a body has several. `path` is canonical, as the upstream sees it (prefix removed). */
-  describe(call: Call, path: string, body: Body): readonly Action[]
-  /** The shape in which this upstream's clients expect a refusal of ours. */
-  refusal(error: HoldpointError, problem: Problem): { readonly headers: readonly Header[]; readonly body: string }
+  /** Headers of callers that never reach this kind of upstream, beside those that reach none. Lower case. */
+  readonly strippedHeaders: readonly string[]
+  /** Protocols besides HTTP that a call may switch to. */
+  readonly upgrades: readonly NonNullable<Call['upgrade']>[]
+  /**
+   * The call with what its head says in lines that go no further, read before anybody is identified.
+   * @throws malformed for what no client of this kind sends, or what nobody here may ask for
+   */
+  admit?(call: Call, upstream: Upstream): Call
+  /** Head and body without a framing inside the body: what is judged, digested, shown and sent. @throws malformed */
+  plain?(headers: readonly Header[], bytes: Buffer): Plain
+  /** Can the call be sent only once all of its body is here, because its credential covers it? */
+  wantsWhole?(call: Call): boolean
+  /** The upstream at the address that this call is for. */
+  located?(upstream: Upstream, call: Call): Upstream
+  /**
+   * What the call would do; several where it does several things, never none. What cannot be told is `unknown`, never guessed.
+   * 'unread': that is in the body, which is still unread. @throws HoldpointError for what no client of this kind sends
+   */
+  describe(seen: Seen): readonly Action[] | 'unread'
+  /**
+   * What of a call is secret beside what every call's masking finds, as paths like those of a rule's `mask`; 'all': it is in the body, and
+   * nobody can tell where. Absent: nothing is.
+   */
+  secrets?(seen: Seen): readonly string[] | 'all'
+  /** The shape in which this upstream's clients expect a refusal of ours. `call` is undefined where it could not be read. */
+  refusal(error: HoldpointError, problem: Problem, call: Call | undefined): Refusal
 }
+
+/** What a kind may look at: headers are those that reach the upstream, `path` is canonical and without the upstream's prefix. */
+export type Seen = {
+  readonly call: Call
+  readonly path: string
+  readonly body: Body
+  readonly upstream: Upstream
+}
+
+export type Plain = { readonly headers: readonly Header[]; readonly bytes: Buffer }
+
+/** Without a `status` it is the error's. */
+export type Refusal = { readonly status?: number; readonly headers: readonly Header[]; readonly body: string | Buffer }
+
+/** RFC 9457, for clients that expect nothing else. */
+export const plainRefusal: UpstreamKind['refusal'] = (_, problem) => ({
+  headers: [['Content-Type', 'application/problem+json']],
+  body: JSON.stringify(problem),
+})

@@ -2,13 +2,14 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
+import type { Logged } from '../support/daemon.ts'
 import { startRecorder } from '../support/recorder.ts'
 import { attack, type Outcome, type Vector } from './oracle.ts'
-import { type Audited, type Subject, startProgram } from './subject.ts'
+import { type Audited, type Subject, startProgram, upstreams } from './subject.ts'
 import { readVectors } from './vectors.ts'
 
-it('nothing gets past the real program', async () => {
-  const outcomes = await attack(await startProgram(), readVectors(join(import.meta.dirname, 'vectors')))
+it.concurrent.each(upstreams)('nothing gets past the real program in front of %s', async upstream => {
+  const outcomes = await attack(await startProgram(upstream), readVectors(join(import.meta.dirname, 'vectors')))
   const bypasses = outcomes.filter(outcome => outcome.result === 'bypass')
   expect(bypasses.map(({ vector, why }) => `${vector.id}: ${why}`)).toEqual([])
   for (const result of ['refused', 'passed']) {
@@ -18,10 +19,11 @@ it('nothing gets past the real program', async () => {
 
 // ---- an oracle that finds nothing proves nothing, so here are gates that are bad
 
-/** Hands every byte on, changed by `change`, and says that it audited `audited`. */
+/** Hands every byte on, changed by `change`; `audited` is what it says it audited, `logged` what a server behind it says it saw. */
 const pipe = async (
   change: (bytes: Buffer) => Buffer = bytes => bytes,
   audited?: readonly Audited[],
+  logged?: readonly Logged[],
 ): Promise<Subject> => {
   const recorder = await startRecorder()
   const server = createServer(socket => {
@@ -38,10 +40,11 @@ const pipe = async (
     recorder,
     lines: ['X-Caller: our-secret'],
     secret: 'our-secret',
+    ours: { via: /^1\.1 x$/, 'x-other': /^$/ },
     async stop() {
       server.close()
       await recorder.close()
-      return audited
+      return { ...(audited === undefined ? {} : { audited }), ...(logged === undefined ? {} : { logged }) }
     },
   }
 }
@@ -59,7 +62,14 @@ const vector = (raw: string, more: Partial<Vector> = {}): Vector => ({
   ...more,
 })
 const good = vector('POST /a HTTP/1.1\r\nHost: gate\r\nContent-Length: 3\r\n\r\nabc')
-const allowed: Audited = { kind: 'call.allowed', trace: `${'0'.repeat(31)}1`, method: 'POST', path: '/a' }
+const trace = `${'0'.repeat(31)}1`
+const allowed: Audited = { kind: 'call.allowed', trace, method: 'POST', path: '/a' }
+const seen: Logged = {
+  method: 'POST',
+  target: '/a',
+  status: 200,
+  headers: { traceparent: `00-${trace}-00000000000000aa-00`, via: '1.1 x' },
+}
 
 const bypassesOf = async (subject: Subject, one: Vector): Promise<string> => {
   const outcomes = await attack(subject, [one])
@@ -68,6 +78,7 @@ const bypassesOf = async (subject: Subject, one: Vector): Promise<string> => {
 
 it('takes a polite gate for what it is', async () => {
   expect(await bypassesOf(await pipe(polite, [allowed]), good)).toBe('')
+  expect(await bypassesOf(await pipe(polite, [allowed], [seen]), good)).toBe('')
 })
 
 const two = vector(
@@ -90,9 +101,21 @@ const rude: readonly [found: string, gate: () => Promise<Subject>, vector: Vecto
     vector('GET /a HTTP/1.1\r\nHost: gate\r\nX : y\r\n\r\n'),
   ],
   ['the audit has 0 such calls', () => pipe(polite, []), good],
-  ['the audit has 1 such calls', () => pipe(polite, [allowed, allowed]), good],
+  ['the audit has 2 such calls', () => pipe(polite, [allowed, allowed]), good],
   ['judged was POST /c', () => pipe(polite, [{ ...allowed, path: '/c' }]), good],
   ['the upstream saw 2 requests, the audit has 1', () => pipe(polite, [allowed]), two],
+  ['a via that is not ours', () => pipe(bytes => replacing('Via: 1.1 x', 'Via: 1.1 y')(polite(bytes))), good],
+  ['a x-other that is not ours', () => pipe(bytes => replacing('Via', 'X-Other: y\r\nVia')(polite(bytes))), good],
+  ['the server on the way knows nothing', () => pipe(polite, [allowed], []), good],
+  ['the server on the way saw 2 requests', () => pipe(polite, [allowed], [seen, seen]), good],
+  ['the upstream saw GET /a', () => pipe(polite, [allowed], [{ ...seen, method: 'GET' }]), good],
+  ['the upstream saw POST /b', () => pipe(polite, [allowed], [{ ...seen, target: '/b' }]), good],
+  [
+    'saw a via that is not ours',
+    () => pipe(polite, [allowed], [{ ...seen, headers: { ...seen.headers, via: '1.1 y' } }]),
+    good,
+  ],
+  ['saw no request', () => pipe(polite, [allowed], [seen, { ...seen, method: '', headers: {} }]), good],
   ['not /v', () => pipe(polite, [allowed]), { ...good, canonical: '/v' }],
 ]
 
@@ -114,10 +137,11 @@ const deaf = async (answer: string): Promise<Subject> => {
     recorder,
     lines: [],
     secret: 'our-secret',
+    ours: {},
     async stop() {
       server.close()
       await recorder.close()
-      return undefined
+      return {}
     },
   }
 }

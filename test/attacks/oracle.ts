@@ -1,6 +1,7 @@
 // The differential oracle: for every vector the gate refuses and closes, or the upstream gets exactly the one request that a reader by
 // the letter sees in the bytes, and the audit has that request too. It knows nothing of how a gate works.
 import { connect } from 'node:net'
+import type { Logged } from '../support/daemon.ts'
 import { type Recorded, readRequest } from '../support/recorder.ts'
 import type { Audited, Subject } from './subject.ts'
 
@@ -9,6 +10,8 @@ export type Vector = {
   readonly raw: Buffer
   /** Must it be refused, or must it pass? Undefined: either, as long as nobody is deceived. */
   readonly must?: 'refused' | 'passed'
+  /** What the refusal must say. */
+  readonly code?: string
   /** The path that must have been judged. */
   readonly canonical?: string
 }
@@ -21,6 +24,8 @@ export type Outcome = {
 
 /** Stands for the caller's lines in a raw vector; without it they are put after the first Host line. */
 const place = '{{caller}}'
+/** Stands for the lines of somebody who shows no token. */
+const nobody = '{{nobody}}'
 /** How long a gate may take for its answer, and how long its connection may be silent after one, until a vector is over. */
 const answerMs = 2000
 const quietMs = 200
@@ -32,30 +37,38 @@ export const attack = async (subject: Subject, vectors: readonly Vector[]): Prom
   const queue = vectors.map((vector, index) => ({ vector, trace: (index + 1).toString(16).padStart(32, '0') }))
   const worker = async (): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      const sent = withCaller(next.vector.raw, [...subject.lines, `traceparent: 00-${next.trace}-00000000000000aa-00`])
+      const sent = withCaller(next.vector.raw, subject.lines, `traceparent: 00-${next.trace}-00000000000000aa-00`)
       tried.push({ ...next, sent, ...(await exchange(subject.port, sent)) })
     }
   }
   await Promise.all(Array.from({ length: atOnce }, worker))
-  const audited = await subject.stop()
-  const { requests } = subject.recorder
+  const ended = await subject.stop()
+  const everything = { ...ended, recorded: subject.recorder.requests }
 
-  const outcomes = tried.map(one =>
-    outcomeOf(
-      one,
-      requests.filter(request => traceOf(request) === one.trace),
-      audited?.filter(entry => entry.trace === one.trace),
-      subject.secret,
-    ),
-  )
-  return [...outcomes, ...overall(requests, audited, tried)]
+  const outcomes = tried.map(one => outcomeOf(one, about(one.trace, everything), subject))
+  return [...outcomes, ...overall(everything, tried)]
 }
+
+/** What is known from the far side: what arrived in the end, what a server on the way says of it, and what the gate says. */
+type Known = {
+  readonly recorded: readonly Recorded[]
+  readonly logged?: readonly Logged[]
+  readonly audited?: readonly Audited[]
+}
+
+const about = (trace: string, { recorded, logged, audited }: Known): Known => ({
+  recorded: recorded.filter(request => traceOf(lineOf(request, 'traceparent')) === trace),
+  ...(logged === undefined ? {} : { logged: logged.filter(one => traceOf(one.headers.traceparent) === trace) }),
+  ...(audited === undefined ? {} : { audited: audited.filter(entry => entry.trace === trace) }),
+})
 
 type Answer = { readonly text: string; readonly closed: boolean }
 type Tried = Answer & { readonly vector: Vector; readonly trace: string; readonly sent: Buffer }
 
-const withCaller = (raw: Buffer, lines: readonly string[]): Buffer => {
+const withCaller = (raw: Buffer, caller: readonly string[], trace: string): Buffer => {
+  const lines = [...caller, trace]
   const text = raw.toString('latin1')
+  if (text.includes(nobody)) return Buffer.from(text.replaceAll(nobody, trace), 'latin1')
   if (text.includes(place)) return Buffer.from(text.replaceAll(place, lines.join('\r\n')), 'latin1')
   const host = /\r\nHost:[^\r\n]*\r\n/i.exec(text)
   const first = host ?? /[^\r\n][^\n]*\r\n/.exec(text)
@@ -83,20 +96,22 @@ const exchange = (port: number, bytes: Buffer): Promise<Answer> =>
     socket.write(bytes)
   })
 
-const traceOf = (request: Recorded): string | undefined =>
-  /^00-([0-9a-f]{32})-/.exec(lineOf(request, 'traceparent') ?? '')?.[1]
+const traceOf = (traceparent: string | undefined): string | undefined =>
+  /^00-([0-9a-f]{32})-/.exec(traceparent ?? '')?.[1]
 
-const lineOf = (request: Recorded, lower: string): string | undefined =>
-  request.headers.find(([name]) => name.toLowerCase() === lower)?.[1]
+const linesOf = (request: Recorded, lower: string): readonly string[] =>
+  request.headers.filter(([name]) => name.toLowerCase() === lower).map(([, value]) => value)
+
+const lineOf = (request: Recorded, lower: string): string | undefined => linesOf(request, lower)[0]
 
 const outcomeOf = (
   { vector, sent, text, closed }: Tried,
-  upstream: readonly Recorded[],
-  audited: readonly Audited[] | undefined,
-  secret: string,
+  { recorded, logged, audited }: Known,
+  { secret, ours }: Pick<Subject, 'secret' | 'ours'>,
 ): Outcome => {
   const bypass = (why: string): Outcome => ({ vector, result: 'bypass', why })
   const status = Number(/^(?:HTTP\/1\.1 1\d\d [\s\S]*?\r\n\r\n)*HTTP\/1\.1 ([2-5]\d\d) /.exec(text)?.[1] ?? 0)
+  const code = /"code":"([^"]*)/.exec(text)?.[1]
   if (status >= 500) return bypass(`the gate answered ${status}`)
   if (
     vector.canonical !== undefined &&
@@ -105,27 +120,55 @@ const outcomeOf = (
   ) {
     return bypass(`judged was ${JSON.stringify(audited.map(entry => entry.path))}, not ${vector.canonical}`)
   }
-  const [request, ...more] = upstream
+  const understood = misunderstood(logged ?? [], audited, ours)
+  if (understood !== undefined) return bypass(understood)
+  const [request, ...more] = recorded
   if (request === undefined) {
     if (status >= 200 && status < 400) return bypass(`the gate answered ${status} for something that it did not send`)
-    if (status === 400 && !closed) return bypass('the gate refused, but left the connection open')
+    // Only a request that was understood to its last byte may be refused as bad, and the next one be read.
+    if (status === 400 && (code ?? 'malformed') === 'malformed' && !closed)
+      return bypass('the gate refused, but left the connection open')
     if (vector.must === 'passed')
       return bypass(`a good request was refused: ${status} ${/"detail":"([^"]*)/.exec(text)?.[1] ?? ''}`)
-    return { vector, result: 'refused', why: status === 0 ? 'no answer' : String(status) }
+    // A refusal may be lost on a connection that is reset while more is still being sent.
+    if (vector.code !== undefined && status !== 0 && code !== vector.code)
+      return bypass(`refused as ${code}, not as ${vector.code}`)
+    return { vector, result: 'refused', why: status === 0 ? 'no answer' : `${status} ${code ?? ''}`.trim() }
   }
-  if (more.length > 0) return bypass(`the upstream saw ${upstream.length} requests`)
+  if (more.length > 0) return bypass(`the upstream saw ${recorded.length} requests`)
+  if (logged?.length === 0) return bypass('the server on the way knows nothing of a request that arrived')
   if (vector.must === 'refused') return bypass('the upstream saw a request that must be refused')
-  const deceived = difference(request, readRequest(withoutLeadingLines(sent))?.request) ?? impure(request, secret)
+  const deceived = difference(request, readRequest(withoutLeadingLines(sent))?.request) ?? impure(request, secret, ours)
   if (deceived !== undefined) return bypass(deceived)
   if (audited !== undefined) {
-    const [entry, ...others] = audited.filter(one => one.kind === 'call.allowed')
-    if (entry === undefined || others.length > 0) return bypass(`the audit has ${others.length} such calls`)
-    if (entry.method !== request.method || entry.path !== canonical(request.target)) {
-      return bypass(`judged was ${entry.method} ${entry.path}, the upstream saw ${request.method} ${request.target}`)
-    }
+    const unjudged = notJudged(request, audited)
+    if (unjudged !== undefined) return bypass(unjudged)
   }
   if (mayBeAdmin(request.target)) return bypass(`${request.target} may be taken for /admin`)
   return { vector, result: 'passed', why: String(status) }
+}
+
+/** How what was judged differs from what an upstream took a request for. */
+const notJudged = (seen: Pick<Logged, 'method' | 'target'>, audited: readonly Audited[]): string | undefined => {
+  const allowed = audited.filter(entry => entry.kind === 'call.allowed')
+  const [entry] = allowed
+  if (entry === undefined || allowed.length > 1) return `the audit has ${allowed.length} such calls`
+  if (entry.method === seen.method && entry.path === canonical(seen.target)) return undefined
+  return `judged was ${entry.method} ${entry.path}, the upstream saw ${seen.method} ${seen.target}`
+}
+
+/** What a server on the way made of a call, also of one that broke off, if it is not the one call that was judged. */
+const misunderstood = (
+  logged: readonly Logged[],
+  audited: readonly Audited[] | undefined,
+  ours: Subject['ours'],
+): string | undefined => {
+  const [seen] = logged
+  if (seen === undefined) return undefined
+  if (logged.length > 1) return `the server on the way saw ${logged.length} requests`
+  const foreign = Object.entries(ours).find(([name, form]) => !form.test(seen.headers[name] ?? ''))
+  if (foreign !== undefined) return `the server on the way saw a ${foreign[0]} that is not ours`
+  return audited === undefined ? undefined : notJudged(seen, audited)
 }
 
 // RFC 9112 §2.2: empty lines before a request line are to be ignored.
@@ -152,19 +195,23 @@ const difference = (seen: Recorded, read: Recorded | undefined): string | undefi
 }
 
 /** What no upstream may ever see: the caller's token, lines of the caller that speak for the gate, lines for one connection. */
-const impure = (seen: Recorded, secret: string): string | undefined => {
+const impure = (seen: Recorded, secret: string, ours: Subject['ours']): string | undefined => {
   if (seen.head.includes(secret)) return "the upstream saw the caller's token"
   const forged = seen.headers.find(([, value]) => value.includes('forged'))
   if (forged !== undefined) return `the upstream saw a forged ${forged[0]}`
-  const hop = seen.headers.find(([name]) =>
-    /^(?:keep-alive|proxy-.*|te|trailer|upgrade|http2-settings|expect)$/i.test(name),
+  // A WebSocket is asked for anew; whether it may be is a matter of the vector.
+  const hop = seen.headers.find(
+    ([name, value]) =>
+      /^(?:keep-alive|proxy-.*|te|trailer|upgrade|http2-settings|expect)$/i.test(name) &&
+      !(name.toLowerCase() === 'upgrade' && value === 'websocket'),
   )
   if (hop !== undefined) return `the upstream saw ${hop[0]}`
   const names = seen.headers.map(([name]) => name.toLowerCase())
   for (const once of ['host', 'x-forwarded-for', 'x-forwarded-proto', 'via', 'connection']) {
     if (names.filter(name => name === once).length !== 1) return `the upstream saw ${once} not once`
   }
-  return undefined
+  const foreign = Object.entries(ours).find(([lower, form]) => !form.test(linesOf(seen, lower).join('\n')))
+  return foreign === undefined ? undefined : `the upstream saw a ${foreign[0]} that is not ours`
 }
 
 /** RFC 3986 §6.2.2, written for this purpose: only unreserved characters are decoded. */
@@ -192,26 +239,21 @@ const mayBeAdmin = (target: string): boolean => {
 }
 
 /** What can be said only of all vectors together. */
-const overall = (
-  requests: readonly Recorded[],
-  audited: readonly Audited[] | undefined,
-  tried: readonly Tried[],
-): readonly Outcome[] => {
+const overall = ({ recorded, logged = [], audited }: Known, tried: readonly Tried[]): readonly Outcome[] => {
   const vector = { id: 'all of them', raw: Buffer.alloc(0) }
-  const known = new Set(tried.map(({ trace }) => trace))
-  const strangers = requests.filter(request => !known.has(traceOf(request) ?? ''))
-  const found: Outcome[] = strangers.map(request => ({
-    vector,
-    result: 'bypass',
-    why: `the upstream saw ${request.method} ${request.target} (${request.broken ?? 'no caller of ours'})`,
-  }))
-  const allowed = audited?.filter(entry => entry.kind === 'call.allowed').length
-  if (allowed !== undefined && allowed < requests.length) {
-    found.push({
-      vector,
-      result: 'bypass',
-      why: `the upstream saw ${requests.length} requests, the audit has ${allowed}`,
-    })
+  const known = new Set<string | undefined>(tried.map(({ trace }) => trace))
+  const found: Outcome[] = []
+  const bypass = (why: string): void => void found.push({ vector, result: 'bypass', why })
+  for (const request of recorded) {
+    if (known.has(traceOf(lineOf(request, 'traceparent')))) continue
+    bypass(`the upstream saw ${request.method} ${request.target} (${request.broken ?? 'no caller of ours'})`)
   }
+  for (const { method, target, status, headers } of logged) {
+    if (known.has(traceOf(headers.traceparent))) continue
+    bypass(`the server on the way saw ${method || 'no request'} ${target}, and answered ${status} (no caller of ours)`)
+  }
+  const allowed = audited?.filter(entry => entry.kind === 'call.allowed').length
+  const seen = Math.max(recorded.length, logged.length)
+  if (allowed !== undefined && allowed < seen) bypass(`the upstream saw ${seen} requests, the audit has ${allowed}`)
   return found
 }

@@ -1,9 +1,11 @@
-// Tries hostile requests on the real program, or on a gate that is running, and counts those that get past it:
+// Tries hostile requests on the real program in front of every kind of upstream, or on a gate that is running, and counts those that get
+// past it:
 //   node test/attacks/run.ts [--vectors DIR]... [--gate URL --upstream-port PORT --header 'Name: value']
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { provide, realUpstreams } from '../support/debian.ts'
 import { attack, type Outcome } from './oracle.ts'
-import { someGate, startProgram } from './subject.ts'
+import { type Subject, someGate, startProgram, upstreams } from './subject.ts'
 import { readVectors } from './vectors.ts'
 
 const { values } = parseArgs({
@@ -16,22 +18,33 @@ const { values } = parseArgs({
   },
 })
 
-const start = () => {
-  if (values.gate === undefined) return startProgram()
+const startAll = (): readonly (readonly [name: string, subject: Promise<Subject>])[] => {
+  if (values.gate === undefined) {
+    provide(realUpstreams)
+    return upstreams.map(name => [name, startProgram(name)])
+  }
   const { header, 'upstream-port': port } = values
   if (header === undefined || port === undefined) {
     throw new Error('--gate also needs --upstream-port (where its upstream is expected) and --header (who calls)')
   }
-  return someGate(new URL(values.gate), Number(port), header)
+  return [['recorder', someGate(new URL(values.gate), Number(port), header)]]
 }
 
 const vectors = [join(import.meta.dirname, 'vectors'), ...values.vectors].flatMap(readVectors)
-const outcomes = await attack(await start(), vectors)
-const having = (result: Outcome['result']): readonly Outcome[] => outcomes.filter(outcome => outcome.result === result)
-for (const { vector, result, why } of values.verbose ? outcomes : having('bypass')) {
-  console.log(`${result}: ${JSON.stringify(vector.id)}: ${why}`)
-}
-console.log(
-  `vectors tried ${vectors.length}, refused ${having('refused').length}, passed ${having('passed').length}, bypasses ${having('bypass').length}`,
+const results = await Promise.all(
+  startAll().map(async ([name, subject]) => ({ name, outcomes: await attack(await subject, vectors) })),
 )
-process.exitCode = having('bypass').length > 0 ? 1 : 0
+const count = (outcomes: readonly Outcome[], result: Outcome['result']): number =>
+  outcomes.filter(outcome => outcome.result === result).length
+const line = (name: string, tried: number, outcomes: readonly Outcome[]): string =>
+  `${name}: vectors tried ${tried}, refused ${count(outcomes, 'refused')}, passed ${count(outcomes, 'passed')}, bypasses ${count(outcomes, 'bypass')}`
+
+for (const { name, outcomes } of results) {
+  for (const { vector, result, why } of outcomes) {
+    if (values.verbose || result === 'bypass') console.log(`${name}: ${result}: ${JSON.stringify(vector.id)}: ${why}`)
+  }
+}
+for (const { name, outcomes } of results) console.log(line(name, vectors.length, outcomes))
+const all = results.flatMap(({ outcomes }) => outcomes)
+console.log(line('all', vectors.length * results.length, all))
+process.exitCode = count(all, 'bypass') > 0 ? 1 : 0

@@ -10,12 +10,14 @@ type TargetRow = Repeating & {
   readonly expect: string
   readonly canonical?: string
   readonly method?: string
+  readonly code?: string
 }
 type RawRow = Repeating & {
   readonly id: string
   readonly raw: string
   readonly suite?: string
   readonly must?: 'refused' | 'passed'
+  readonly code?: string
 }
 
 /** Every vector of every `.json` file in a folder. Throws if a file has a row that is neither. */
@@ -34,21 +36,23 @@ export const readVectors = (folder: string): readonly Vector[] =>
 const unfold = (text: string, { repeat: [unit, times] = ['', 0] }: Repeating): string =>
   text.replaceAll('{{repeat}}', () => unit.repeat(times))
 
-const ofBytes = ({ suite, id, raw, must, ...row }: RawRow): Vector => ({
+const ofBytes = ({ suite, id, raw, must, code, ...row }: RawRow): Vector => ({
   id: suite === undefined ? id : `${suite} ${id}`,
   raw: Buffer.from(unfold(raw, row), 'latin1'),
   ...(must === undefined ? {} : { must }),
+  ...(code === undefined ? {} : { code }),
 })
 
 /** `profile`: a gate may let it through for some upstreams; whoever does must still not be deceived. */
 const musts: { readonly [expect: string]: Vector['must'] } = { reject400: 'refused', 'match-any-glob': 'passed' }
 
-const ofTarget = ({ target, expect, canonical, method = 'GET', ...row }: TargetRow): Vector => {
+const ofTarget = ({ target, expect, canonical, method = 'GET', code, ...row }: TargetRow): Vector => {
   const must = musts[expect]
   return {
     id: `${method} ${target}`,
     raw: Buffer.from(`${method} ${unfold(target, row)} HTTP/1.1\r\nHost: gate\r\n\r\n`, 'latin1'),
     ...(must === undefined ? {} : { must }),
+    ...(code === undefined ? {} : { code }),
     ...(canonical === undefined ? {} : { canonical }),
   }
 }

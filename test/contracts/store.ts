@@ -4,6 +4,7 @@ import type { Store } from '../../src/store/store.ts'
 import { events } from './store/events.ts'
 import { moving } from './store/moving.ts'
 import { opening } from './store/opening.ts'
+import { outbox } from './store/outbox.ts'
 import { reading } from './store/reading.ts'
 import { shelf } from './store/shelf.ts'
 
@@ -35,5 +36,6 @@ export const storeContract = (name: string, make: () => Promise<Bench>): void =>
     reading(bench)
     events(bench)
     shelf(bench)
+    outbox(bench)
   })
 }

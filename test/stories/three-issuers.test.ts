@@ -103,12 +103,7 @@ const sent = (): number => upstream.seen.filter(seen => seen.method === 'POST').
 test('an opaque token that is taken back while its call waits sends nothing; another one collects the approval', async () => {
   const token = await tokens.legacy()
   const { answer, id } = await held(token, 'refund 1')
-  const revoked = await fetch(`${idps.legacy.issuer}/token/revocation`, {
-    method: 'POST',
-    headers: { authorization: `Basic ${Buffer.from(`${legacy.id}:${legacy.secret}`).toString('base64')}` },
-    body: new URLSearchParams({ token }),
-  })
-  expect(revoked.status).toBe(200)
+  await takeBack(token)
   expect((await ana.approve(id)).status).toBe(200)
   const { status, json } = await answer
   expect([status, json?.code, json?.hold]).toEqual([401, 'unauthenticated', id])
@@ -125,6 +120,65 @@ test('one that is still good is sent', async () => {
   const { answer, id } = await held(await tokens.legacy(), 'refund 2')
   await ana.approve(id)
   expect([(await answer).status, sent()]).toEqual([200, before + 1])
+})
+
+const takeBack = async (token: string): Promise<void> => {
+  const { status } = await fetch(`${idps.legacy.issuer}/token/revocation`, {
+    method: 'POST',
+    headers: { authorization: `Basic ${Buffer.from(`${legacy.id}:${legacy.secret}`).toString('base64')}` },
+    body: new URLSearchParams({ token }),
+  })
+  expect(status).toBe(200)
+}
+/** A held write whose caller does not wait. */
+const left = async (token: string, body: string): Promise<string> => {
+  const answer = await callGate(holdpoint.gate, 'POST', '/billing/legacy', {
+    token,
+    body,
+    headers: { prefer: 'respond-async' },
+  })
+  expect(answer.status).toBe(202)
+  return answer.headers.get('holdpoint-hold') ?? ''
+}
+const ended = (id: string) =>
+  eventually(async () => {
+    const { status, why } = await ana.hold(id)
+    return status === 'approved' || status === 'released' ? undefined : { status, why }
+  })
+
+test('where nobody waits the issuer is asked again before the call is sent: a token that was taken back sends nothing', async () => {
+  const before = sent()
+  const token = await tokens.legacy()
+  const id = await left(token, 'refund 3')
+  await takeBack(token)
+  await ana.approve(id)
+  expect(await ended(id)).toEqual({ status: 'void', why: "The caller's token is no longer good." })
+  expect(sent()).toBe(before)
+})
+
+test('where nobody waits the newest token counts, whether it was shown by polling or by asking again', async () => {
+  const before = sent()
+  for (const [body, show] of [
+    ['refund 4', (id: string, token: string) => callGate(holdpoint.gate, 'GET', `/.holdpoint/holds/${id}`, { token })],
+    ['refund 5', (_: string, token: string) => left(token, 'refund 5')],
+  ] as const) {
+    const first = await tokens.legacy()
+    const id = await left(first, body)
+    await show(id, await tokens.legacy())
+    await takeBack(first)
+    await ana.approve(id)
+    expect((await ended(id)).status).toBe('delivered')
+  }
+  expect(sent()).toBe(before + 2)
+})
+
+test('a kept token stands in no log and no answer, and its hold forgets it', async () => {
+  const token = await tokens.legacy()
+  const id = await left(token, 'refund 6')
+  await ana.approve(id)
+  await ended(id)
+  const shown = JSON.stringify([await ana.hold(id), holdpoint.logs(), await holdpoint.audit()])
+  expect(shown).not.toContain(token)
 })
 
 test('an issuer that is away keeps out its own callers only, and is named', async () => {

@@ -228,7 +228,7 @@ test('SPDY is for Kubernetes, which this upstream is not', async () => {
     ['POST /live/open/a HTTP/1.1', 'Host: g', ...lines, '', ''].join('\r\n'),
   )
   await caller.closed
-  expect(caller.text()).toMatch(/^HTTP\/1\.1 400 [\s\S]*kubernetes/)
+  expect(caller.text()).toMatch(/^HTTP\/1\.1 400 [\s\S]*kind http knows no spdy/)
   expect(upstream.heads).toHaveLength(before)
 })
 

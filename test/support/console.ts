@@ -4,7 +4,7 @@ import { openHold } from '../../src/attend.ts'
 import { browser } from '../../src/commands/demo/browser.ts'
 import { consoleClient, type Idp, type Person, reviewerClient } from '../../src/commands/demo/idp.ts'
 import { freePorts } from '../../src/commands/demo/ports.ts'
-import { type ConsoleApp, consoleApp } from '../../src/console/app.ts'
+import { type ConsoleApp, type ConsoleParts, consoleApp } from '../../src/console/app.ts'
 import type { Desk } from '../../src/console/desk.ts'
 import { listenConsole } from '../../src/console/listen.ts'
 import { decide } from '../../src/decide.ts'
@@ -110,6 +110,7 @@ const settingsOf = (url: string, login: readonly Login[], issuer: string): Setti
       answer: 1e6,
       holdsPerCaller: 100,
       holds: 1000,
+      holdsPerMinute: 0,
       callsPerSecond: 0,
       connections: 100,
       connectionsPerAddress: 100,
@@ -157,6 +158,7 @@ const settingsOf = (url: string, login: readonly Login[], issuer: string): Setti
   ruleFiles: [],
   callers: {},
   tests: [],
+  channels: [],
   audit: { strict: false, spool: undefined, trails: [] },
   tokenGraceMs: 5 * minuteMs,
 })
@@ -172,6 +174,7 @@ export type Opening = {
 }
 
 export type ConsoleStage = {
+  readonly parts: Parts
   readonly url: string
   readonly idp: Idp
   readonly app: ConsoleApp
@@ -208,14 +211,17 @@ export type StageOptions = {
   readonly desk?: (desk: Desk) => Desk
   readonly heartbeatMs?: number
   readonly chats?: readonly string[]
+  readonly retell?: ConsoleParts['retell']
 }
+
+// A page may have further forms; the one that decides comes first.
+const decideForm = (page: string): string => /<form class="decide"[\s\S]*?<\/form>/.exec(page)?.[0] ?? page
 
 export const hidden = (page: string): { readonly [name: string]: string } =>
   Object.fromEntries(
-    [...page.matchAll(/<input type="hidden" name="(\w+)" value="([^"]*)">/g)].map(([, name = '', value = '']) => [
-      name,
-      value,
-    ]),
+    [...decideForm(page).matchAll(/<input type="hidden" name="(\w+)" value="([^"]*)">/g)].map(
+      ([, name = '', value = '']) => [name, value],
+    ),
   )
 
 /** The page's words without its marks. */
@@ -271,7 +277,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
     clock,
   }
   const deciders: Reviewer[] = []
-  const real = decide(parts)
+  const real = decide(parts, earlier => app.again(earlier))
   const seen: Desk = {
     ...real,
     decide: (reviewer, id, verdict, word) => {
@@ -283,12 +289,14 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
     ...{ settings: () => settings, store, keys, clock, log, events: store.events },
     desk: options.desk?.(seen) ?? seen,
     ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
-    chats: () => options.chats ?? [],
+    ...(options.chats === undefined ? {} : { chats: () => options.chats ?? [] }),
+    ...(options.retell === undefined ? {} : { retell: options.retell }),
   })
   const server = await listenConsole(app, { host: '127.0.0.1', port })
   let count = 0
 
   const stage: ConsoleStage = {
+    parts,
     url,
     idp,
     app,
@@ -347,6 +355,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
         },
         caller,
         again: async () => caller,
+        opaque: undefined,
         behind: peopleBehind(caller, settings),
         upstream,
         upstreamTarget: target,

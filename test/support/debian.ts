@@ -17,6 +17,12 @@ import { delimiter, join } from 'node:path'
 
 export type Program = { readonly name: string; readonly package: string; readonly why: string }
 
+/** Servers that stand behind Holdpoint, and read requests by rules of their own. */
+export const realUpstreams: readonly Program[] = [
+  { name: 'nginx', package: 'nginx', why: 'an upstream and a proxy of another make' },
+  { name: 'haproxy', package: 'haproxy', why: 'an upstream of another make' },
+]
+
 const places = (): string[] => [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'].filter(Boolean)
 
 /** The program's full path, or undefined if it is not installed. Daemons live in sbin, which is often not on a user's PATH. */

@@ -1,13 +1,7 @@
-// A real nginx that serves a folder over WebDAV, on a free port, ended by its own process.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
+// Real nginx: as a server that serves and deletes files over WebDAV, and as a proxy that logs what it understood.
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { freePorts } from '../../src/commands/demo/ports.ts'
-import { find } from './debian.ts'
-import { eventually } from './eventually.ts'
+import { type LoggingProxy, readLog, startDaemon } from './daemon.ts'
 
 export type Nginx = {
   readonly url: string
@@ -16,52 +10,70 @@ export type Nginx = {
   close(): Promise<void>
 }
 
-export const startNginx = async (): Promise<Nginx> => {
-  const program = find('nginx')
-  if (program === undefined) throw new Error('nginx is not installed')
-  const dir = await mkdtemp(join(tmpdir(), 'holdpoint-nginx-'))
-  const folder = join(dir, 'files')
-  await mkdir(folder)
-  const [port = 0] = await freePorts(1)
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    .map(what => `${what}_temp_path ${dir}/${what};`)
-    .join(' ')
-  // Root's nginx gives its work to a user that may not write here, unless told otherwise.
-  const user = process.getuid?.() === 0 ? 'user root;' : ''
-  await writeFile(
-    join(dir, 'nginx.conf'),
-    `daemon off; ${user} worker_processes 1; pid ${dir}/pid; error_log stderr;
+const start = (http: (dir: string, port: number) => string) =>
+  startDaemon({
+    program: 'nginx',
+    args: (dir, config) => ['-p', dir, '-c', config],
+    signal: 'SIGQUIT',
+    config: (dir, port) => {
+      const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+        .map(what => `${what}_temp_path ${dir}/${what};`)
+        .join(' ')
+      // Root's nginx gives its work to a user that may not write here, unless told otherwise.
+      const user = process.getuid?.() === 0 ? 'user root;' : ''
+      return `daemon off; ${user} worker_processes 1; pid ${dir}/pid; error_log stderr crit;
 events {}
-http {
-  access_log off; client_max_body_size 0; ${temporary}
-  server { listen 127.0.0.1:${port}; root ${folder}; location / { dav_methods PUT DELETE; } }
-}
-`,
-  )
-  const child = spawn(program, ['-p', dir, '-c', join(dir, 'nginx.conf')], { stdio: 'inherit' })
-  process.once('exit', () => child.kill('SIGTERM'))
-  await eventually(async () => {
-    if (child.exitCode !== null) throw new Error(`nginx ended with ${child.exitCode}`)
-    return (await answers(port)) ? true : undefined
+http { client_max_body_size 0; ${temporary} ${http(dir, port)} }
+`
+    },
   })
+
+export const startNginx = async (): Promise<Nginx> => {
+  const daemon = await start(
+    (dir, port) =>
+      `access_log off; server { listen 127.0.0.1:${port}; root ${dir}/files; location / { dav_methods PUT DELETE; } }`,
+  )
+  const folder = join(daemon.dir, 'files')
+  await mkdir(folder)
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: daemon.url,
     folder,
     async close() {
-      const ended = once(child, 'exit')
-      child.kill('SIGTERM')
-      await ended
-      await rm(dir, { recursive: true, force: true })
+      await daemon.end()
+      await daemon.remove()
     },
   }
 }
 
-const answers = (port: number): Promise<boolean> =>
-  new Promise(resolve => {
-    const socket = connect(port, '127.0.0.1')
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
+/** @param headers lower-case names of those that it logs */
+export const startNginxProxy = async (upstream: string, headers: readonly string[]): Promise<LoggingProxy> => {
+  const logged = [
+    ['method', '$request_method'],
+    ['target', '$request_uri'],
+    ['status', '$status'],
+    ...headers.map(name => [name, `$http_${name.replaceAll('-', '_')}`]),
+  ]
+  const format = `{${logged.map(([name, value]) => `"${name}":"${value}"`).join(',')}}`
+  const daemon = await start(
+    (_, port) => `
+  log_format seen escape=json '${format}';
+  access_log /dev/stdout seen;
+  large_client_header_buffers 8 64k;
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+      proxy_pass ${upstream}; proxy_http_version 1.1; proxy_intercept_errors off;
+      proxy_set_header Host $http_host; proxy_set_header Connection keep-alive;
+    }
+  }`,
+  )
+  return {
+    url: daemon.url,
+    async stop() {
+      await daemon.end()
+      const log = await readLog(join(daemon.dir, 'stdout'))
+      await daemon.remove()
+      return log
+    },
+  }
+}

@@ -27,6 +27,7 @@ export type Program = {
   readonly console: string
   readonly admin: string
   readonly dir: string
+  readonly pid: number
   /** Asks the program to end and waits until it has; answers its exit code. */
   stop(signal?: NodeJS.Signals): Promise<number | null>
   /** Ends it at once, as a crash would. */
@@ -130,6 +131,7 @@ export const startHoldpoint = async (options: ProgramOptions): Promise<Program> 
     console: String(ready.console),
     admin: String(ready.admin),
     dir,
+    pid: child.pid ?? 0,
     stop: (signal = 'SIGTERM') => end(signal),
     async kill() {
       await end('SIGKILL')

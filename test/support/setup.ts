@@ -1,10 +1,10 @@
 // Runs once before all tests: the programs they start are there, or nothing runs.
-import { provide } from './debian.ts'
+import { provide, realUpstreams } from './debian.ts'
 
 export const setup = (): void =>
   provide([
     { name: 'redis-server', package: 'redis-server', why: 'the store of replicas, Redis 7 or newer' },
     { name: 'valkey-server', package: 'valkey-server', why: 'the store of replicas, Valkey 8 or newer (WAITAOF)' },
     { name: 'chromium', package: 'chromium', why: 'the console as a person uses it' },
-    { name: 'nginx', package: 'nginx', why: 'an upstream and a proxy of another make' },
+    ...realUpstreams,
   ])

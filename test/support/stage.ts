@@ -4,7 +4,7 @@ import { consoleClient, reviewerClient } from '../../src/commands/demo/idp.ts'
 import { freePorts } from '../../src/commands/demo/ports.ts'
 import type { HoldRow, HoldView } from '../../src/nouns.ts'
 import { eventually } from './eventually.ts'
-import { agentToken, clients, consoleAudience, gateAudience, signIn, startCast } from './people.ts'
+import { agentToken, clients, consoleAudience, gateAudience, people, signIn, startCast } from './people.ts'
 import { type Program, startHoldpoint, trailFolder } from './program.ts'
 import { type Answer, type Seen, startUpstream, type Upstream } from './upstream.ts'
 
@@ -66,13 +66,17 @@ export type StageOptions = {
   readonly rules?: string
   /** Replaces whole sections of the configuration. */
   readonly config?: object
+  /** Joins the console's section. */
+  readonly console?: object
+  /** Who is there besides the cast. */
+  readonly guests?: readonly Person[]
   readonly answer?: (seen: Seen) => Answer | Promise<Answer>
   readonly client?: Client
   readonly env?: { readonly [name: string]: string }
 }
 
 /** The configuration of a stage, with ports of its own. */
-export const stageConfig = async (issuer: string, upstream: string): Promise<object> => {
+export const stageConfig = async (issuer: string, upstream: string) => {
   const [gate, console] = await freePorts(2)
   return {
     version: 1,
@@ -188,12 +192,16 @@ export const waiting = (desk: Desk): Promise<HoldRow> => eventually(async () => 
 
 /** Starts everything; `close` ends everything. */
 export const startStage = async (options: StageOptions = {}): Promise<Stage> => {
-  const idp = await startCast()
   const upstream = await startUpstream(options.answer)
-  const config = {
-    ...(await stageConfig(idp.issuer, upstream.url)),
-    ...options.config,
-  }
+  // The provider has to know where the console is before it starts, and the configuration where the provider is.
+  const [port = 0] = await freePorts(1)
+  const plain = await stageConfig(`http://127.0.0.1:${port}`, upstream.url)
+  const config = { ...plain, console: { ...plain.console, ...options.console }, ...options.config }
+  const idp = await startCast({
+    port,
+    people: [...Object.values(people), ...(options.guests ?? [])],
+    consoleRedirect: [`${config.console.url}/login/callback/idp`],
+  })
   const holdpoint = await startHoldpoint({ config, rules: options.rules ?? financeRules(), env: options.env ?? {} })
   const token = await agentToken(idp.issuer, options.client ?? clients.agent)
   return {

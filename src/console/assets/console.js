@@ -32,14 +32,14 @@ const localTimes = () => {
 
 // ---- live updates
 
-const read = address =>
+const ask = (method, address, form) =>
   new Promise((resolve, reject) => {
     const request = new XMLHttpRequest()
-    request.open('GET', address)
+    request.open(method, address)
     request.responseType = 'document'
     request.onload = () => resolve(request)
     request.onerror = () => reject(new Error('unreachable'))
-    request.send()
+    request.send(form)
   })
 
 const writing = () => [...document.querySelectorAll('#live textarea')].some(field => field.value.trim() !== '')
@@ -56,7 +56,7 @@ const placeOf = element => {
 const address = live === 'queue' ? `/${location.search}` : `/holds/${live}`
 
 const refresh = async () => {
-  const request = await read(address).catch(() => undefined)
+  const request = await ask('GET', address).catch(() => undefined)
   const fresh = request?.response?.getElementById('live')
   const old = document.getElementById('live')
   // Not there any more: the page itself says so better than we can.
@@ -76,6 +76,13 @@ const refresh = async () => {
   localTimes()
   countDown()
   filter()
+  if (live === 'queue') notify()
+  else say('This call has changed: the page shows it as it is now.')
+}
+
+const say = words => {
+  const said = document.getElementById('said')
+  if (said) said.textContent = words
 }
 
 // A page that redirects is a page that wants a sign-in.
@@ -112,6 +119,70 @@ const follow = () => {
   })
 }
 
+// ---- notifications, on request
+
+const bell = document.querySelector('[data-notify]')
+const waiting = () => [...document.querySelectorAll('[data-mine] [data-hold]')].map(row => row.dataset.hold)
+let known = new Set()
+
+const notifies = () =>
+  'Notification' in window && Notification.permission === 'granted' && localStorage.getItem('notify') === 'on'
+
+// What came since the page was last read; what a call says stays on the page.
+const notify = () => {
+  const fresh = waiting().filter(id => !known.has(id))
+  known = new Set([...known, ...waiting()])
+  if (fresh.length === 0 || !notifies() || document.hasFocus()) return
+  const words = fresh.length === 1 ? 'A call waits for you' : `${fresh.length} calls wait for you`
+  const note = new Notification('Holdpoint', { body: words, tag: 'holdpoint' })
+  note.onclick = () => {
+    window.focus()
+    if (fresh.length === 1) location.assign(`/holds/${fresh[0]}`)
+  }
+}
+
+const showBell = () => {
+  bell.textContent = notifies() ? 'Stop notifying me' : 'Notify me'
+  bell.setAttribute('aria-pressed', String(notifies()))
+}
+
+const ring = async () => {
+  const on = notifies()
+  if (!on && (await Notification.requestPermission()) !== 'granted') {
+    say('The browser does not allow notifications from here.')
+    return
+  }
+  localStorage.setItem('notify', on ? 'off' : 'on')
+  showBell()
+}
+
+// ---- hidden values
+
+// One value is shown in its place, so that what was written and what was shown before stay as they are.
+const reveal = async form => {
+  const item = form.closest('[data-look]')
+  const answer = await ask('POST', form.action, new URLSearchParams(new FormData(form))).catch(() => undefined)
+  const shown = [...(answer?.response?.querySelectorAll('[data-look]') ?? [])].find(
+    one => one.dataset.look === item.dataset.look,
+  )
+  // The page that says why not is the form's own answer.
+  if (answer?.status !== 200 || !shown) return form.submit()
+  item.replaceWith(document.adoptNode(shown))
+  for (const name of ['[data-confirm]', '[data-left]', '#hidden']) {
+    const fresh = [...answer.response.querySelectorAll(name)]
+    for (const [index, old] of document.querySelectorAll(name).entries()) {
+      if (fresh[index]) old.replaceWith(document.adoptNode(fresh[index]))
+    }
+  }
+  shown.querySelector('pre')?.focus()
+}
+
+document.addEventListener('submit', event => {
+  if (!event.target.matches('form[data-reveal]')) return
+  event.preventDefault()
+  reveal(event.target)
+})
+
 // ---- filter
 
 const field = document.querySelector('[data-filter]')
@@ -138,11 +209,19 @@ const step = by => {
   next?.scrollIntoView({ block: 'nearest' })
 }
 
+// In the queue a verdict begins on the call's own page: nobody decides what they have not opened.
+const begin = key => {
+  const row = live === 'queue' ? document.activeElement.closest('[data-hold]') : undefined
+  if (row) location.assign(`/holds/${row.dataset.hold}#${key}`)
+  else document.querySelector(`[data-key="${key}"]`)?.focus()
+}
+
 const keys = {
   j: () => step(1),
   k: () => step(-1),
-  a: () => document.querySelector('[data-key="a"]')?.focus(),
-  d: () => document.querySelector('[data-key="d"]')?.focus(),
+  a: () => begin('a'),
+  d: () => begin('d'),
+  c: () => document.querySelector('.decision textarea')?.focus(),
   '/': () => field?.focus(),
   '?': () => dialog?.showModal(),
 }
@@ -172,6 +251,14 @@ if (live === 'queue' && field) {
   field.closest('label').hidden = false
   field.addEventListener('input', filter)
 }
+if (bell && 'Notification' in window) {
+  bell.hidden = false
+  bell.addEventListener('click', ring)
+  showBell()
+}
+known = new Set(waiting())
+if (live !== 'queue' && /^#[ad]$/.test(location.hash))
+  document.querySelector(`[data-key="${location.hash[1]}"]`)?.focus()
 localTimes()
 countDown()
 setInterval(countDown, 1_000)

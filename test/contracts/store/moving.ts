@@ -1,6 +1,7 @@
 // Moving a hold: the whole grid of states and moves, what is compared before, and what happens in the same step.
 import { describe, expect, test } from 'vitest'
 import { live, type MoveName, moves, next, states } from '../../../src/states.ts'
+import type { Store } from '../../../src/store/store.ts'
 import type { Bench } from '../store.ts'
 import { aHold, anOpening, hour, move, moved, ways } from './holds.ts'
 
@@ -142,6 +143,83 @@ export const moving = (bench: () => Bench): void => {
       expect(await move(store, id, 'deliver', { rev: 3, fence: 1, afterAt: now + hour })).toEqual({ word: 'early' })
     })
 
+    describe('that swaps a text on the shelf', () => {
+      const key = 'grant:of a test'
+
+      test('changes both, or neither', async () => {
+        const { store, advance } = bench()
+        const from = await aHold(store, 'delivered')
+        const [first, second] = [await aHold(store), await aHold(store)]
+        const untilAt = (await store.now()) + hour
+        const swap = { key, was: undefined, becomes: 'one use', untilAt, from }
+        await moved(store, first, 'grant', { swap })
+        expect(await store.shelf.get(key)).toBe('one use')
+        const before = await store.holds.read(second)
+        const logged = (await store.log.newest(undefined, 1))[0]?.seq
+        for (const was of [undefined, 'no use'])
+          expect(await move(store, second, 'grant', { swap: { ...swap, was } })).toEqual({ word: 'stale' })
+        expect(await move(store, second, 'grant', { swap: { ...swap, was: 'one use', from: 'no hold' } })).toEqual({
+          word: 'stale',
+        })
+        expect({ ...(await store.holds.read(second)), now: 0 }).toEqual({ ...before, now: 0 })
+        expect((await store.log.newest(undefined, 1))[0]?.seq).toBe(logged)
+        expect(await store.shelf.get(key)).toBe('one use')
+        for (const wrong of [{ rev: 7 }, { beforeAt: 1 }, { afterAt: untilAt + hour }]) {
+          const asked = { ...wrong, swap: { ...swap, was: 'one use', becomes: 'two uses' } }
+          expect((await move(store, second, 'grant', asked)).word).not.toBe('moved')
+          expect(await store.shelf.get(key)).toBe('one use')
+        }
+        expect(await moved(store, second, 'grant', { swap: { ...swap, was: 'one use' } })).toMatchObject({
+          fence: 1,
+          state: 'released',
+        })
+        advance(hour)
+        expect(await store.shelf.get(key)).toBeUndefined()
+      })
+
+      test('what was taken from the shelf is stale, and so is what has ended there', async () => {
+        const { store, advance } = bench()
+        const from = await aHold(store)
+        const id = await aHold(store)
+        const untilAt = (await store.now()) + 2 * hour
+        await store.shelf.put(key, 'no use', { ttlMs: hour })
+        const swap = { key, was: 'no use', becomes: 'one use', untilAt, from }
+        advance(hour)
+        expect(await move(store, id, 'grant', { swap })).toEqual({ word: 'stale' })
+        await store.shelf.put(key, 'no use')
+        await store.shelf.take(key)
+        expect(await move(store, id, 'grant', { swap })).toEqual({ word: 'stale' })
+        await store.shelf.put(key, 'no use')
+        expect(await move(store, id, 'grant', { swap })).toMatchObject({ word: 'moved' })
+        expect(await store.shelf.list('grant:')).toEqual([[key, 'one use']])
+      })
+
+      test('of a hundred uses at once of twenty, twenty go', async () => {
+        const { store, twin } = bench()
+        const from = await aHold(store)
+        const untilAt = (await store.now()) + hour
+        await store.shelf.put(key, '0')
+        const use = async (at: Store): Promise<boolean> => {
+          const id = await aHold(at)
+          for (;;) {
+            const was = await at.shelf.get(key)
+            if (Number(was) >= 20) return false
+            const answer = await move(at, id, 'grant', {
+              swap: { key, was, becomes: String(Number(was) + 1), untilAt, from },
+              durable: true,
+            })
+            if (answer.word === 'moved') return true
+            expect(answer).toEqual({ word: 'stale' })
+          }
+        }
+        const used = await Promise.all(Array.from({ length: 100 }, (_, index) => use(index % 2 ? store : twin)))
+        expect(used.filter(Boolean)).toHaveLength(20)
+        expect(await store.shelf.get(key)).toBe('20')
+        const released = await store.holds.list({ states: ['released'], order: 'newest', limit: 200 })
+        expect(released.holds).toHaveLength(20)
+      })
+    })
+
     test('sets, keeps and takes away the deadline', async () => {
       const { store } = bench()
       const id = await aHold(store)
@@ -173,6 +251,17 @@ export const moving = (bench: () => Bench): void => {
       await moved(store, id, 'release')
       await moved(store, id, 'deliver', { facts: { delivery } })
       expect((await store.holds.read(id))?.facts.delivery).toEqual(delivery)
+    })
+
+    test('keeps what it was shown of a token while it lives, and no longer', async () => {
+      const { store } = bench()
+      for (const state of states) {
+        const id = await aHold(store, state, { facts: { async: true, token: 'sealed token' } })
+        expect((await store.holds.read(id))?.facts, state).toEqual({
+          async: true,
+          ...(live.has(state) ? { token: 'sealed token' } : {}),
+        })
+      }
     })
 
     test('keeps a sealed answer until its time', async () => {

@@ -1,0 +1,17 @@
+// What a chat may offer of a call. A message is small and is read in a hurry: whatever could not be seen there in full is decided on the
+// console, and so is what wants a sign-in of its own.
+import type { ViewBody } from '../nouns.ts'
+
+/** Why a call is not decided in a chat, to be shown there; undefined if it may be. */
+export const openOnly = (call: {
+  /** Hidden values that make it partly seen. */
+  readonly unseen: number
+  readonly body: ViewBody
+  readonly stepUp: boolean
+}): string | undefined => {
+  if (call.unseen > 0) return 'Some of its values are hidden. Look at it on the console.'
+  if (call.body.kind === 'opaque' || (call.body.kind === 'shown' && call.body.unshown !== undefined))
+    return 'Its body cannot be shown. Look at it on the console.'
+  if (call.stepUp) return 'Its rule wants a sign-in of its own. Decide on the console.'
+  return undefined
+}

@@ -1,0 +1,294 @@
+// `when`: a CEL expression over the same data as the other match keys. Only `true` is yes and only `false` is no; an error, another
+// value, or data that cannot be told is unknown, so that it fails closed (match.ts). Names are checked when it is loaded. Expressions
+// have no clock, no network and no loops but CEL's own, which are bounded here.
+import { celEnv, isCelError, parse, plan } from '@bufbuild/cel'
+import type { Action, Body, Call, Caller, Json } from '../nouns.ts'
+import type { Upstream } from '../settings.ts'
+import type { Truth } from '../value.ts'
+import { inAnotherCase } from './names.ts'
+
+/** What an expression may look at. */
+export type WhenSubject = {
+  readonly call: Call
+  readonly path: string
+  readonly upstream: Upstream
+  readonly action: Action | undefined
+  readonly headers: readonly (readonly [name: string, value: string])[]
+  readonly body: Body
+  readonly caller: Caller
+  readonly at: number
+}
+
+export type When = {
+  (subject: WhenSubject, then: 'allow' | 'hold' | 'deny'): Truth | 'unread'
+  /** Top-level names that it reads. */
+  readonly reads: ReadonlySet<string>
+  /** Header names that it reads, lower case. */
+  readonly headers: ReadonlySet<string>
+}
+
+const variables = [
+  'upstream',
+  'method',
+  'host',
+  'path',
+  'query',
+  'header',
+  'json',
+  'form',
+  'body',
+  'action',
+  'resource',
+  'access',
+  'fields',
+  'caller',
+  'time',
+] as const
+
+const members = ['issuer', 'subject', 'client', 'kind', 'name', 'email', 'groups', 'claims', 'owner', 'actors'] as const
+
+const env = celEnv()
+const maxLength = 4000
+const maxNesting = 2
+/** How often the innermost part of an expression may be looked at, at most. */
+const maxSteps = 200_000
+
+type Expr = NonNullable<ReturnType<typeof parse>['expr']>
+
+/** @throws Error that says what is wrong with the expression */
+export const compileWhen = (text: string): When => {
+  if (text.length > maxLength) throw new Error(`must not be longer than ${maxLength} characters`)
+  let parsed: ReturnType<typeof parse>
+  try {
+    parsed = parse(text)
+  } catch (error) {
+    throw new Error(`is no CEL expression: ${(error as Error).message.replace(/^<input>:/, 'at ')}`)
+  }
+  const found = survey(parsed.expr)
+  if (found.nesting > maxNesting)
+    throw new Error(`must not nest more than ${maxNesting} loops (all, exists, exists_one, filter, map)`)
+  const run = plan(env, parsed)
+  const ask = (values: { readonly [name: string]: unknown }): Truth => {
+    const result = run(values as Parameters<typeof run>[0])
+    return isCelError(result) || typeof result !== 'boolean' ? 'unknown' : result
+  }
+  const { reads, words } = found
+  const readsMember = (name: string): boolean => reads.has('caller') && (found.callerWhole || words.has(name))
+
+  const when = (subject: WhenSubject, then: 'allow' | 'hold' | 'deny'): Truth | 'unread' => {
+    const { body, caller } = subject
+    if (body.kind === 'unread' && (reads.has('json') || reads.has('form'))) return 'unread'
+    if (body.kind === 'unread' && reads.has('body') && subject.call.contentLength === undefined) return 'unread'
+    if (!isTold(subject, reads, words)) return 'unknown'
+    const values = valuesOf(subject, reads)
+    if (found.nesting > 0 && nodes(values) ** found.nesting > maxSteps) return 'unknown'
+    const answers = [ask({ ...values, ...callerOf(caller, reads) })]
+    // As with the other keys: in an act chain everybody counts, and of an actor's kind nobody knows anything.
+    if (['subject', 'client', 'kind'].some(readsMember)) {
+      for (const { subject: name, client } of caller.actors) {
+        const actor = { ...caller, subject: name, client } as Caller
+        answers.push(readsMember('kind') ? 'unknown' : ask({ ...values, ...callerOf(actor, reads) }))
+      }
+    }
+    const decisive = then !== 'allow'
+    if (answers.includes(decisive)) return decisive
+    return answers.includes('unknown') ? 'unknown' : !decisive
+  }
+  return Object.assign(when, { reads, headers: found.headers })
+}
+
+// ---- the expression
+
+type Survey = {
+  readonly reads: Set<string>
+  /** Every name after a dot and every text: what it may look up. */
+  readonly words: Set<string>
+  readonly headers: Set<string>
+  callerWhole: boolean
+  nesting: number
+}
+
+const survey = (expr: Expr): Survey => {
+  const found: Survey = { reads: new Set(), words: new Set(), headers: new Set(), callerWhole: false, nesting: 0 }
+  visit(expr, new Set(), 0, found)
+  return found
+}
+
+const visit = (expr: Expr | undefined, bound: ReadonlySet<string>, depth: number, found: Survey): void => {
+  const { exprKind: kind } = expr ?? { exprKind: { case: undefined, value: undefined } }
+  const all = (parts: readonly (Expr | undefined)[], names = bound, deeper = depth): void => {
+    for (const part of parts) visit(part, names, deeper, found)
+  }
+  const header = headerIn(expr, bound)
+  if (header !== undefined) {
+    if (header !== header.toLowerCase()) throw new Error(`must write the header "${header}" in lower case`)
+    found.reads.add('header')
+    found.headers.add(header)
+    return
+  }
+  switch (kind.case) {
+    case 'identExpr': {
+      const { name } = kind.value
+      if (bound.has(name)) return
+      if (!(variables as readonly string[]).includes(name))
+        throw new Error(`knows no "${name}"; it may read ${variables.join(', ')}`)
+      if (name === 'header') throw new Error('must name the header it reads, as header["x-mode"] or "x-mode" in header')
+      found.reads.add(name)
+      if (name === 'caller') found.callerWhole = true
+      return
+    }
+    case 'selectExpr': {
+      const { operand, field } = kind.value
+      found.words.add(field)
+      const whole = found.callerWhole
+      all([operand])
+      const { exprKind: of } = operand ?? { exprKind: { case: undefined, value: undefined } }
+      if (of.case !== 'identExpr' || of.value.name !== 'caller' || bound.has('caller')) return
+      found.callerWhole = whole
+      if (!(members as readonly string[]).includes(field))
+        throw new Error(`knows no "caller.${field}"; of a caller it may read ${members.join(', ')}`)
+      return
+    }
+    case 'callExpr': {
+      const { function: name, target, args } = kind.value
+      if (env.funcs.find(name) === undefined && !isOperator(name)) throw new Error(`knows no function "${name}"`)
+      all([target, ...args])
+      return
+    }
+    case 'listExpr':
+      all(kind.value.elements)
+      return
+    case 'structExpr':
+      for (const { keyKind, value } of kind.value.entries)
+        all(keyKind.case === 'mapKey' ? [keyKind.value, value] : [value])
+      return
+    case 'comprehensionExpr': {
+      const { iterVar, iterVar2, iterRange, accuVar, accuInit, loopCondition, loopStep, result } = kind.value
+      found.nesting = Math.max(found.nesting, depth + 1)
+      all([iterRange, accuInit])
+      const inside = new Set([...bound, accuVar, iterVar, ...(iterVar2 === '' ? [] : [iterVar2])])
+      all([loopCondition, loopStep], inside, depth + 1)
+      all([result], new Set([...bound, accuVar]))
+      return
+    }
+    case 'constExpr':
+      if (kind.value.constantKind.case === 'stringValue') found.words.add(kind.value.constantKind.value)
+      return
+  }
+}
+
+/** The name of the header that `header["x"]`, `header.x` or `"x" in header` asks for. */
+const headerIn = (expr: Expr | undefined, bound: ReadonlySet<string>): string | undefined => {
+  if (bound.has('header')) return undefined
+  const { exprKind: kind } = expr ?? { exprKind: { case: undefined, value: undefined } }
+  const isHeader = (one: Expr | undefined): boolean =>
+    one?.exprKind.case === 'identExpr' && one.exprKind.value.name === 'header'
+  if (kind.case === 'selectExpr') return isHeader(kind.value.operand) ? kind.value.field : undefined
+  if (kind.case !== 'callExpr') return undefined
+  const [one, other] = kind.value.args
+  const name =
+    kind.value.function === '_[_]' && isHeader(one)
+      ? other
+      : kind.value.function === '@in' && isHeader(other)
+        ? one
+        : undefined
+  const constant = name?.exprKind.case === 'constExpr' ? name.exprKind.value.constantKind : undefined
+  return constant?.case === 'stringValue' ? constant.value : undefined
+}
+
+// What the parser makes of operators is not found among the functions where the planner knows it by itself.
+const isOperator = (name: string): boolean => /^[_@!-]/.test(name)
+
+// ---- what it looks at
+
+/** Can everything that the expression reads be told? */
+const isTold = (subject: WhenSubject, reads: ReadonlySet<string>, words: ReadonlySet<string>): boolean => {
+  const { action, body, call } = subject
+  for (const [name, part] of [
+    ['action', 'name'],
+    ['resource', 'resource'],
+    ['access', 'access'],
+  ] as const) {
+    if (reads.has(name) && (action === undefined || action.unknown?.some(one => one === part || one === '*')))
+      return false
+  }
+  if (reads.has('access') && action?.access === 'unknown') return false
+  if (reads.has('fields') && (action === undefined || (action.unknown ?? []).length > 0)) return false
+  const empty = body.kind === 'none' || (body.kind === 'other' && body.size === 0)
+  if (reads.has('json') && !empty && body.kind !== 'json') return false
+  if (reads.has('form') && !empty && body.kind !== 'form') return false
+  if (reads.has('body') && body.kind === 'unknown' && body.size === undefined) return false
+  const exact = (holder: Parameters<typeof inAnotherCase>[0]): boolean =>
+    [...words].every(word => !inAnotherCase(holder, word))
+  if (reads.has('query') && !exact(call.query)) return false
+  if (reads.has('form') && body.kind === 'form' && !exact(body.pairs)) return false
+  return !reads.has('json') || body.kind !== 'json' || every(body.value, exact)
+}
+
+/** Does it hold for every object in a JSON value? Without recursion: what is nested deeply must not exhaust the stack. */
+const every = (value: Json, holds: (object: { readonly [name: string]: Json }) => boolean): boolean => {
+  const open: Json[] = [value]
+  for (let one = open.pop(); one !== undefined; one = open.pop()) {
+    if (one === null || typeof one !== 'object') continue
+    if (!Array.isArray(one) && !holds(one as { readonly [name: string]: Json })) return false
+    for (const inner of Object.values(one)) open.push(inner as Json)
+  }
+  return true
+}
+
+const valuesOf = (subject: WhenSubject, reads: ReadonlySet<string>): { readonly [name: string]: unknown } => {
+  const { action, body, call } = subject
+  const all: { readonly [K in (typeof variables)[number]]: () => unknown } = {
+    upstream: () => subject.upstream.name,
+    method: () => call.method,
+    host: () => call.host,
+    path: () => subject.path,
+    query: () => listed(call.query),
+    header: () => listed(subject.headers),
+    json: () => (body.kind === 'json' ? cel(body.value) : null),
+    form: () => listed(body.kind === 'form' ? body.pairs : []),
+    body: () => new Map([['size', BigInt(sizeOf(body) ?? call.contentLength ?? 0)]]),
+    action: () => action?.name,
+    resource: () => action?.resource,
+    access: () => action?.access,
+    fields: () => new Map(Object.entries(action?.fields ?? {})),
+    caller: () => undefined,
+    time: () => new Date(subject.at).toISOString(),
+  }
+  return Object.fromEntries(variables.filter(name => reads.has(name)).map(name => [name, all[name]()]))
+}
+
+const sizeOf = (body: Body): number | undefined =>
+  body.kind === 'none' ? 0 : body.kind === 'unread' ? undefined : body.size
+
+const callerOf = (caller: Caller, reads: ReadonlySet<string>): { readonly caller?: unknown } => {
+  if (!reads.has('caller')) return {}
+  const { issuer, subject, client, kind, name, email, groups, claims, owner, actors } = caller
+  const said = { issuer, subject, client, kind, name, email, groups, claims, owner, actors }
+  return { caller: cel(JSON.parse(JSON.stringify(said)) as Json) }
+}
+
+const listed = (pairs: readonly (readonly [name: string, value: string])[]): ReadonlyMap<string, string[]> => {
+  const lists = new Map<string, string[]>()
+  for (const [name, value] of pairs) {
+    const known = lists.get(name)
+    if (known === undefined) lists.set(name, [value])
+    else known.push(value)
+  }
+  return lists
+}
+
+/** JSON as CEL takes it: maps instead of objects, so that no name means anything to JavaScript. */
+const cel = (value: Json): unknown => {
+  if (value === null || typeof value !== 'object') return value
+  if (Array.isArray(value)) return value.map(cel)
+  return new Map(Object.entries(value).map(([name, inner]) => [name, cel(inner as Json)]))
+}
+
+const nodes = (value: unknown): number => {
+  if (value instanceof Map) return [...value.values()].reduce<number>((sum, one) => sum + nodes(one), 1)
+  if (Array.isArray(value)) return value.reduce<number>((sum, one) => sum + nodes(one), 1)
+  if (value !== null && typeof value === 'object')
+    return Object.values(value).reduce<number>((sum, one) => sum + nodes(one), 1)
+  return 1
+}
