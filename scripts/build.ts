@@ -12,7 +12,7 @@ export const build = (to: string): void => {
   rmSync(to, { recursive: true, force: true })
   const tsc = join(root, 'node_modules/typescript/bin/tsc')
   execFileSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', to], { stdio: 'inherit' })
-  for (const file of globSync('**/*.{lua,css,svg,js}', { cwd: join(root, 'src') }))
+  for (const file of globSync('**/*.{lua,css,svg,js,json}', { cwd: join(root, 'src') }))
     cpSync(join(root, 'src', file), join(to, file))
 }
 

@@ -12,11 +12,19 @@ import { freePorts } from '../src/commands/demo/ports.ts'
 import { startChrome } from '../test/support/chrome.ts'
 
 const target = join(import.meta.dirname, '../docs/screenshots')
-const widths = [1280, 360]
+const widths = [1280, 320]
 const height = 840
 const schemes = ['light', 'dark'] as const
 
-type Shot = { readonly name: string; readonly person: (typeof people)[keyof typeof people]; readonly path: string }
+type Shot = {
+  readonly name: string
+  readonly person: (typeof people)[keyof typeof people]
+  readonly path: string
+  /** Has the first hidden value revealed. */
+  readonly look?: true
+  /** Asks what the rules would say of a call. */
+  readonly asks?: true
+}
 
 const refund = async (
   house: House,
@@ -57,7 +65,10 @@ const morning = async (house: House): Promise<readonly Shot[]> => {
     note: 'Pay back to DE89 3704 0044 0532 0130 00',
     contact: 'kim.lind@customers.example',
   })
-  await refund(house, 1_200, 'in_1043', 'cus_tanaka', 'Contract ended early; pro rata refund.')
+  const partly = await refund(house, 1_200, 'in_1043', 'cus_tanaka', 'Contract ended early; pro rata refund.', {
+    gateway: { account: 'acct_tanaka', apiKey: 'not-a-real-key-for-the-picture' },
+    password: 'neither-is-this',
+  })
   await refund(house, 640, 'in_1042', 'cus_okafor')
 
   const { ana: lead, ben: owner, cleo: auditor } = people
@@ -66,10 +77,16 @@ const morning = async (house: House): Promise<readonly Shot[]> => {
     { name: 'sign-in', person: lead, path: '/login?choose=1' },
     { name: 'queue', person: lead, path: '/' },
     { name: 'hold', person: lead, path: `/holds/${open}` },
+    { name: 'hold-partly-seen', person: lead, path: `/holds/${partly}`, look: true },
     { name: 'hold-own', person: owner, path: `/holds/${open}` },
     { name: 'hold-decided', person: lead, path: `/holds/${approved}` },
     { name: 'history', person: lead, path: '/history' },
     { name: 'rules', person: lead, path: '/rules' },
+    { name: 'explain', person: lead, path: '/rules', asks: true },
+    { name: 'links', person: lead, path: '/links' },
+    { name: 'freezes', person: auditor, path: '/freezes' },
+    { name: 'nothing', person: auditor, path: '/' },
+    { name: 'nowhere', person: auditor, path: '/nowhere' },
   ]
 }
 
@@ -83,12 +100,26 @@ const take = async (chrome: Browser, house: House, shots: readonly Shot[]): Prom
       await page.getByRole('heading', { level: 1 }).waitFor()
       for (const width of widths) {
         await page.setViewportSize({ width, height })
-        for (const { name, path } of shots.filter(shot => shot.person === person)) {
+        for (const { name, path, look, asks } of shots.filter(shot => shot.person === person)) {
           await page.goto(`${house.console}${path}`)
-          // One picture shows a hold from top to bottom; the others of it show what differs.
-          if (name.startsWith('hold-')) await page.locator('.decision').scrollIntoViewIfNeeded()
+          if (look) {
+            await page.getByRole('button', { name: /^Show/ }).first().click()
+            await page.locator('.looks pre').waitFor()
+          }
+          if (asks) {
+            await page.getByText('Explain a call').click()
+            await page.getByLabel('Address').fill('/billing/v1/refunds')
+            await page.getByLabel('Subject').fill('billing-agent')
+            await page.getByLabel('Body').fill('{"amount": 250, "currency": "EUR"}')
+            await page.getByRole('button', { name: 'Explain' }).click()
+            await page.locator('.answer').waitFor()
+          }
+          // Some pictures show a page from top to bottom; the other ones of a hold show what differs.
+          const whole = name === 'hold' || look === true || asks === true
+          if (name.startsWith('hold-') && !whole) await page.locator('.decision').scrollIntoViewIfNeeded()
+          if (whole) await page.evaluate('scrollTo(0, 0)')
           const file = join(target, `${name}-${width}-${colorScheme}.png`)
-          await page.screenshot({ path: file, fullPage: name === 'hold' })
+          await page.screenshot({ path: file, fullPage: whole })
         }
       }
       await context.close()

@@ -33,12 +33,10 @@ export const parseBody = (headers: readonly Header[], bytes: Buffer, inspect: nu
   const unknown = (why: string): Body => ({ kind: 'unknown', why, size })
   if (size > inspect) return unknown(`it is larger than ${inspect} bytes (limits.inspect)`)
 
-  const type = mediaType(linesOf(headers, 'content-type'))
-  if (typeof type === 'string') return unknown(type)
   const plain = decodeContent(linesOf(headers, 'content-encoding'), bytes, inspect, `${inspect} bytes (limits.inspect)`)
   if (typeof plain === 'string') return unknown(plain)
-
-  return { ...readAs(type, plain, size), content: plain }
+  const type = mediaType(linesOf(headers, 'content-type'))
+  return { ...(typeof type === 'string' ? unknown(type) : readAs(type, plain, size)), content: plain }
 }
 
 const readAs = (type: MediaType, plain: Buffer, size: number): Body => {

@@ -140,6 +140,12 @@ export const decide = (parts: Parts, again: Again = async earlier => earlier): D
     const hidden = hiddenOf(shown, shown === undefined ? [] : await looked.of(reviewer, head, shown), now.rules)
     if (verdict !== 'deny') confirmUnseen(hidden, said, head.id)
     const unseen = hidden.unseen.length === 0 ? {} : { unseen: hidden.not_looked_at }
+    if (grant !== undefined && !now.sole)
+      throw new HoldpointError(
+        'malformed',
+        'Calls like this cannot be granted: its rule is not for certain the outcome of all that it does. Approve this one alone.',
+        where,
+      )
     const terms = grant === undefined ? {} : { grant: await grants.terms(hold, settings, grant) }
 
     const given: Verdict = {
@@ -159,7 +165,7 @@ export const decide = (parts: Parts, again: Again = async earlier => earlier): D
     const facts = without(hold, fell)
     const move = verdict === 'deny' ? denied(hold, given) : counted({ ...hold, facts }, given, now.rules, settings)
     const after: Hold = { ...hold, facts, state: 'approved', verdicts: [...hold.verdicts, given] }
-    const made = move.move === 'approve' && now.sole ? grantOf(after, settings) : undefined
+    const made = move.move === 'approve' ? grantOf(after, settings) : undefined
     const log = made === undefined ? {} : { grant: aboutGrant(made) }
     const moved = await store.holds.move({
       ...move,

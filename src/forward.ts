@@ -1,5 +1,6 @@
 // Sends a call to its upstream and streams the answer into a sink: fresh head lines, the target and the body exactly as given, no
 // redirects, no retries, no environment proxies. The result says what is known of what was sent, nothing more.
+import type { Socket } from 'node:net'
 import { type Duplex, Readable } from 'node:stream'
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import { withoutContinue } from './continue.ts'
@@ -281,9 +282,10 @@ const patient = (origin: string | URL, options: object): Client => {
     ...rest,
     connect(target, done) {
       open(target, (...opened) => {
-        const [, socket] = opened
-        const http2 = socket !== null && 'alpnProtocol' in socket && socket.alpnProtocol === 'h2'
-        answerStarts = socket === null || http2 ? () => {} : withoutContinue(socket)
+        // undici's types promise null where there is no socket; it is undefined.
+        const socket: Socket | undefined = opened[1] ?? undefined
+        const http1 = socket !== undefined && !('alpnProtocol' in socket && socket.alpnProtocol === 'h2')
+        answerStarts = http1 ? withoutContinue(socket) : () => {}
         done(...opened)
       })
     },

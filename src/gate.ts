@@ -10,7 +10,7 @@ import { forward, rebuilt, type Sending, type Sent, type Sink, toResponse } from
 import { endToEnd } from './headers.ts'
 import { holding } from './holding.ts'
 import type { Identified } from './identify.ts'
-import { type Judged, judge, kindOf, located } from './judge.ts'
+import { type Judged, judge, kindOf, located, speakerOf } from './judge.ts'
 import { certainSecretIn } from './mask.ts'
 import type { Body, Call, Caller, Entry, Header } from './nouns.ts'
 import type { Parts } from './parts.ts'
@@ -340,9 +340,10 @@ export const gate = (parts: Parts): Gate => {
     }
     // What was not read to its end, or not understood, may hide another request behind it.
     const close = way.call === undefined || error.code === 'malformed' || !request.complete
+    const kind = speakerOf(way.upstream, way.call)
     answerError(response, error, {
       close,
-      ...(way.upstream === undefined ? {} : { like: { kind: kindOf(way.upstream), call: way.call } }),
+      ...(kind === undefined ? {} : { like: { kind, call: way.call } }),
       task: way.call?.path.startsWith('/.holdpoint/') ?? false,
     })
   }

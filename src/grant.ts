@@ -198,13 +198,11 @@ export const useOf = async (
   return undefined
 }
 
-/** The same caller with the same people behind it, the same rule and upstream, in time; never the hold that it was made from. */
+/** The same caller with the same people behind it, the same rule, in time; never the hold that it was made from. */
 const fits = ({ origin, untilAt }: Grant, { head, now }: Hold): boolean =>
   origin.head.id !== head.id &&
   now < untilAt &&
   callerIdentity(origin.head.caller, origin.head.behind) === callerIdentity(head.caller, head.behind) &&
-  origin.head.upstream === head.upstream &&
-  origin.head.upstreamHash === head.upstreamHash &&
   JSON.stringify(origin.head.rules) === JSON.stringify(head.rules)
 
 const hasLeft = ({ terms, rates }: Grant, { uses }: Ledger, { head, now }: Hold): boolean =>

@@ -12,8 +12,6 @@ import type { Issuer, Settings, Upstream } from './settings.ts'
 import type { Shelf } from './store/store.ts'
 import { beginsAt, looksLikeJwt, type Refuse, readToken, refuseHuge, skewS, verifyToken } from './token.ts'
 
-// A key that is withdrawn stops serving within this time, also for tokens verified before.
-const rememberMs = 10 * 60_000
 const rememberCount = 20_000
 
 export type Identified = {
@@ -42,7 +40,7 @@ export type Identify = {
 }
 
 type Verified = { readonly caller: Caller; readonly issuer: Issuer }
-type Remembered = Verified & { readonly notBefore: number; readonly untilAt: number }
+type Remembered = Verified & { readonly notBefore: number; readonly keys: IssuerKeys; readonly edition: number }
 
 export const identifier = (options: {
   readonly clock: () => number
@@ -50,7 +48,7 @@ export const identifier = (options: {
   readonly shelf: Pick<Shelf, 'put'>
 }): Identify => {
   const { clock } = options
-  const keys = new Map<string, IssuerKeys>()
+  const known = new Map<string, IssuerKeys>()
   // By entry and by snapshot: what one configuration made of a token is nothing to the next.
   const asking = new WeakMap<Issuer, Introspect>()
   const remembered = new WeakMap<Settings, Map<string, Remembered>>()
@@ -60,8 +58,8 @@ export const identifier = (options: {
     const { jwksUri, caFile, bearerTokenFile, staleForMs } = issuer
     const source = { issuer: url, jwksUri, caFile, bearerTokenFile, staleForMs }
     const id = JSON.stringify(source)
-    const found = keys.get(id) ?? issuerKeys(source, clock)
-    keys.set(id, found)
+    const found = known.get(id) ?? issuerKeys(source, clock)
+    known.set(id, found)
     return found
   }
   const askFor = (issuer: Issuer): Introspect | undefined => {
@@ -90,7 +88,9 @@ export const identifier = (options: {
     const hash = digest('sha256', token, 'base64')
     const now = clock()
     const found = known.get(hash)
-    if (found !== undefined && now < found.untilAt && now >= found.notBefore && isLive(found.caller, now)) return found
+    // A key that its issuer withdraws stops serving with the next set of keys, also for tokens that were verified before.
+    const stands = found?.keys.stands(found.edition) === true
+    if (found !== undefined && stands && now >= found.notBefore && isLive(found.caller, now)) return found
     refuseHuge(token, refuse)
     if (!looksLikeJwt(token)) {
       const issuer = issuerOfOpaque(token, settings)
@@ -106,12 +106,16 @@ export const identifier = (options: {
     const ask = askFor(issuer)
     if (ask !== undefined) return opaque(token, issuer, ask, settings, fresh, refuse)
     const wanted = { ...issuer, issuer: issuer.issuer }
-    const { claims, expiresAt } = await verifyToken(token, read, wanted, keysFor(issuer, issuer.issuer), now, refuse)
+    const keys = keysFor(issuer, issuer.issuer)
+    // As it was before: if new keys come meanwhile, the token is verified once more.
+    const edition = keys.edition()
+    const { claims, expiresAt } = await verifyToken(token, read, wanted, keys, now, refuse)
     const one: Remembered = {
       caller: callerOf(claims, issuer, expiresAt, refuse),
       issuer,
       notBefore: beginsAt(claims),
-      untilAt: now + rememberMs,
+      keys,
+      edition,
     }
     if (known.size >= rememberCount) known.delete(known.keys().next().value ?? '')
     known.set(hash, one)

@@ -14,6 +14,8 @@ const maxKeys = 100
 export type KeySource = {
   readonly issuer: string
   readonly jwksUri?: string | undefined
+  /** Where its discovery document is, if not below its name. */
+  readonly metadataUrl?: string | undefined
   readonly caFile?: string | undefined
   readonly bearerTokenFile?: string | undefined
   /** For how long keys serve that cannot be fetched anew, counted from when they were fetched; 24 h unless it says less. */
@@ -25,6 +27,10 @@ export type IssuerKeys = {
   current(): Promise<JSONWebKeySet>
   /** A newer set than the one given, or undefined if there is none or it is too soon to ask. */
   newer(than: JSONWebKeySet): Promise<JSONWebKeySet | undefined>
+  /** Changes with every set of keys; what was verified before a change has to be verified again. */
+  edition(): number
+  /** May what was verified in this edition still count unlooked at? Not once its keys are due, unless they were asked for a moment ago. */
+  stands(edition: number): boolean
   /** Why the issuer cannot be asked at present, if so. */
   trouble(): string | undefined
 }
@@ -35,6 +41,7 @@ export const issuerKeys = (source: KeySource, clock: () => number): IssuerKeys =
   let fetchedAt = Number.NEGATIVE_INFINITY
   let askedAt = Number.NEGATIVE_INFINITY
   let lookedAt = Number.NEGATIVE_INFINITY
+  let edition = 0
   let why: string | undefined
   let underWay: Promise<void> | undefined
   const tooOld = (): boolean => clock() - fetchedAt > keptMs
@@ -44,6 +51,7 @@ export const issuerKeys = (source: KeySource, clock: () => number): IssuerKeys =
     try {
       set = usable(await keysOf(source))
       fetchedAt = clock()
+      edition += 1
       why = undefined
     } catch (error) {
       why = error instanceof Error ? error.message : String(error)
@@ -58,6 +66,9 @@ export const issuerKeys = (source: KeySource, clock: () => number): IssuerKeys =
   }
 
   return {
+    edition: () => edition,
+    stands: other =>
+      other === edition && (clock() - fetchedAt <= freshMs || (clock() - askedAt <= cooldownMs && !tooOld())),
     trouble: () =>
       why === undefined || set === undefined
         ? why
@@ -85,10 +96,11 @@ export const issuerKeys = (source: KeySource, clock: () => number): IssuerKeys =
 }
 
 // Our token for the issuer goes to the issuer, and to the place of its keys that configuration names: never where a document points to.
-const keysOf = async ({ issuer, jwksUri, caFile, bearerTokenFile }: KeySource): Promise<unknown> => {
+const keysOf = async ({ issuer, jwksUri, metadataUrl, caFile, bearerTokenFile }: KeySource): Promise<unknown> => {
   const how = { limit: maxBytes, caFile, bearerTokenFile }
   if (jwksUri !== undefined) return ask(jwksUri, how)
-  const found = (await ask(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, how)) as {
+  const place = metadataUrl ?? `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
+  const found = (await ask(place, how)) as {
     readonly issuer?: unknown
     readonly jwks_uri?: unknown
   } | null

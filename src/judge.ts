@@ -29,6 +29,12 @@ const kinds: { readonly [kind in Upstream['kind']]: UpstreamKind } = {
 
 export const kindOf = (upstream: Upstream): UpstreamKind => kinds[upstream.kind]
 
+/** In whose words a call is refused. Before its caller is known nothing may tell whether there is an upstream: the call itself says it. */
+export const speakerOf = (upstream: Upstream | undefined, call: Call | undefined): UpstreamKind | undefined =>
+  upstream === undefined
+    ? Object.values(kinds).find(kind => call !== undefined && kind.speaks?.(call))
+    : kindOf(upstream)
+
 /** The upstream at the address that a call is for, where that depends on the call. */
 export const located = (upstream: Upstream, call: Call): Upstream =>
   kindOf(upstream).located?.(upstream, call) ?? upstream

@@ -56,6 +56,7 @@ export const listenGate = async (
   const times = { ...usual, ...patience }
   // What is not answered yet on a connection.
   const open = new WeakMap<Duplex, Set<ServerResponse>>()
+  const counts = new WeakMap<Duplex, number>()
   const options = {
     maxHeaderSize: listener.limits().header,
     headersTimeout: times.headMs,
@@ -85,6 +86,10 @@ export const listenGate = async (
     const { socket } = request
     const unanswered = open.get(socket) ?? new Set()
     open.set(socket, unanswered.add(response))
+    const count = (counts.get(socket) ?? 0) + 1
+    counts.set(socket, count)
+    // Node says "close" in its last answer and drops what comes behind it, but leaves the connection open.
+    if (count === requestsPerSocket) response.shouldKeepAlive = false
     response.once('close', () => unanswered.delete(response))
     // Only who owes something is slow: bytes that we wait for, or bytes that it does not take.
     response.on('timeout', () => {

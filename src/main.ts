@@ -1,6 +1,7 @@
 // The process: command line -> command. Each command says its own part of the help.
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { registerAwsCredentials } from './commands/aws-credentials.ts'
 import { registerCheck } from './commands/check.ts'
 import { demo } from './commands/demo.ts'
 import { registerExplain } from './commands/explain.ts'
@@ -28,7 +29,16 @@ Start here:
   $ holdpoint check holdpoint.yaml       every problem of a configuration, with file, line and column
   $ holdpoint serve -c holdpoint.yaml    the real thing`,
     )
-  for (const register of [registerServe, registerCheck, registerTest, registerExplain, registerSchema, registerFreeze, demo])
+  for (const register of [
+    registerServe,
+    registerCheck,
+    registerTest,
+    registerExplain,
+    registerSchema,
+    registerFreeze,
+    registerAwsCredentials,
+    demo,
+  ])
     register(program)
   await program.parseAsync([...argv])
 }

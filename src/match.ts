@@ -110,7 +110,7 @@ type Judged = {
   readonly outcome: Outcome
   readonly rule: Rule | undefined
   readonly holds: readonly CompiledRule[]
-  /** A hold rule certainly matched, and nothing was noted before it. */
+  /** It is held by a rule that certainly matched. */
   readonly clear: boolean
   readonly needsBody: boolean
 }
@@ -155,7 +155,7 @@ const settle = (noted: readonly CompiledRule[], certain: CompiledRule | undefine
   if (denying !== undefined) return { ...noRule, rule: denying.rule }
   if (certain === undefined) return noRule
   const holds = deciding.filter(({ rule }) => rule.then === 'hold')
-  const clear = certain.rule.then === 'hold' && noted.length === 0
+  const clear = certain.rule.then === 'hold'
   const outcome = holds.length > 0 ? 'hold' : 'allow'
   return { outcome, rule: (holds[0] ?? certain).rule, holds, clear, needsBody: false }
 }

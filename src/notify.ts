@@ -18,7 +18,8 @@ import type { Claimed, NextTurn } from './store/store.ts'
 import { nothingTold, readSheet, type Sheet, signSheet, type Told } from './told.ts'
 
 const everyMs = 1_000
-const leaseMs = 60_000
+/** Longer than any channel takes; each round renews it. */
+const leaseMs = 25_000
 const atOnce = 50
 /** No channel takes longer than this. */
 const tellMs = 15_000
@@ -33,6 +34,8 @@ export type Notify = {
   wake(): void
   /** Says again, in a message that is known to be there, how a hold stands now. @throws Unreached */
   retell(channel: string, hold: string, reference: string): Promise<void>
+  /** How a hold stands, as one channel may tell it; undefined if there is no such hold or channel. */
+  tells(channel: string, hold: string): Promise<Notice | undefined>
   close(): Promise<void>
 }
 
@@ -54,8 +57,9 @@ export const notify = (parts: Parts, channels: () => ReadonlyMap<string, Channel
     await store.outbox.add(id, signSheet(keys, id, {}))
   }
 
-  /** Holds that were opened while nobody was there to see it. */
-  const everyPending = async (): Promise<void> => {
+  /** What happened while nobody was there to see it. */
+  const everything = async (): Promise<void> => {
+    await store.outbox.wake()
     let after: string | undefined
     do {
       const page = await store.holds.list({
@@ -193,6 +197,15 @@ export const notify = (parts: Parts, channels: () => ReadonlyMap<string, Channel
     return noticeOf(name, step, hold, full ? view : undefined, settings)
   }
 
+  /** The newest that is said in the message of a hold, not beside it. */
+  const tells = async (name: string, id: string): Promise<Notice | undefined> => {
+    const hold = await readHold(store, keys, id)
+    if (!channels().has(name) || hold === undefined) return undefined
+    const steps = stepsOf(hold, rulesOf(hold, parts.settings()), name)
+    const step = steps.findLast(({ at, occasion }) => at <= hold.now && !apart.has(occasion))
+    return step && noticeFor(name, step, hold, await openView(store, keys, id))
+  }
+
   const failed = (hold: Hold, name: string, tries: number, last: boolean, why: string, error: unknown): void => {
     parts.meter.channelFailed(name)
     log.warn({ hold: hold.head.id, channel: name, tries, why, err: toError(error) }, 'a channel could not be told')
@@ -220,11 +233,11 @@ export const notify = (parts: Parts, channels: () => ReadonlyMap<string, Channel
   }
 
   const stop = parts.watch.follow(event => {
-    if (event.kind === 'gap') note(everyPending)
+    if (event.kind === 'gap') note(everything)
     else if (event.state === 'pending' && event.rev === 1) note(() => known(event.hold))
     else note(() => store.outbox.wake(event.hold))
   })
-  note(everyPending)
+  note(everything)
   const timer = setInterval(wake, everyMs)
   timer.unref()
 
@@ -232,14 +245,10 @@ export const notify = (parts: Parts, channels: () => ReadonlyMap<string, Channel
     wake,
     async retell(name, id, reference) {
       const channel = channels().get(name)
-      const hold = await readHold(store, keys, id)
-      if (channel === undefined || hold === undefined) return
-      const rules = rulesOf(hold, parts.settings())
-      const step = stepsOf(hold, rules, name).findLast(({ at, occasion }) => at <= hold.now && !apart.has(occasion))
-      if (step === undefined) return
-      const view = await openView(store, keys, id)
-      await inTime(channel.tell(noticeFor(name, step, hold, view), reference))
+      const notice = await tells(name, id)
+      if (channel !== undefined && notice !== undefined) await inTime(channel.tell(notice, reference))
     },
+    tells,
     async close() {
       closed = true
       clearInterval(timer)

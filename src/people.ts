@@ -8,6 +8,9 @@ import type { ErrorCode } from './errors.ts'
 import type { Behind, Caller, Json, Reviewer } from './nouns.ts'
 import type { Approve, Rule, Settings } from './settings.ts'
 
+// A domain that is its own ASCII form; most are, and lists fold many.
+const plain = /^(?!.*xn--)(?:[a-z0-9-]+\.)+[a-z]+$/
+
 /**
  * An e-mail address as it is compared for exclusion: NFKC, lower case, without invisible characters, a `+tag`, or a final dot,
  * and the domain in its ASCII form. Undefined if it is none.
@@ -23,7 +26,21 @@ export const foldEmail = (address: string): string | undefined => {
   const local = text.slice(0, at)
   const plus = local.indexOf('+')
   const domain = text.slice(at + 1)
-  return `${plus > 0 ? local.slice(0, plus) : local}@${domainToASCII(domain) || domain}`
+  return `${plus > 0 ? local.slice(0, plus) : local}@${plain.test(domain) ? domain : domainToASCII(domain) || domain}`
+}
+
+/** Configuration and identities never change, so one answer about the two serves every row of a list. */
+const remembered = <One extends object, Answer>(
+  find: (one: One, settings: Settings) => Answer,
+): ((one: One, settings: Settings) => Answer) => {
+  const known = new WeakMap<Settings, WeakMap<One, Answer>>()
+  return (one, settings) => {
+    const before = known.get(settings) ?? new WeakMap<One, Answer>()
+    known.set(settings, before)
+    const found = before.get(one) ?? find(one, settings)
+    before.set(one, found)
+    return found
+  }
 }
 
 const account = (place: string, id: string): string => `account:${place}:${id}`
@@ -103,7 +120,7 @@ const named = (text: string): string[] => [
  * `known` is false for an agent or workload behind which no human is known: an owner counts as known only if a reviewer could be
  * recognised as that person.
  */
-export const peopleBehind = (caller: Caller, settings: Settings): Behind => {
+export const peopleBehind = remembered((caller: Caller, settings: Settings): Behind => {
   const issuer = settings.issuers.find(one => one.name === caller.issuer)
   const claimed = issuer?.claims
   const keys = new Set<string>()
@@ -182,21 +199,22 @@ export const peopleBehind = (caller: Caller, settings: Settings): Behind => {
     }
   }
   return { keys: [...keys].sort(), labels: [...labels], known }
-}
+})
 
 const isObject = (value: Json | undefined): value is Claims =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Could a reviewer be recognised by this id? By an address, or by an id at a place where people sign in. */
 const recognisable = (token: string, places: readonly string[], settings: Settings): boolean => {
+  if (token.trim() === '') return false
   if (foldEmail(token) !== undefined) return true
   const { login } = settings.console
   if (login.some(one => token.startsWith(`${one.name}:`))) return true
-  return token !== '' && login.some(one => places.includes(one.name) || places.includes(`iss:${one.issuer}`))
+  return login.some(one => places.includes(one.name) || places.includes(`iss:${one.issuer}`))
 }
 
 /** Every key of a reviewer: all ids at their login, their e-mail whether verified or not, and linked accounts. */
-export const reviewerKeys = (reviewer: Reviewer, settings: Settings): readonly string[] => {
+export const reviewerKeys = remembered((reviewer: Reviewer, settings: Settings): readonly string[] => {
   const keys = new Set<string>()
   for (const id of [reviewer.subject, ...reviewer.ids]) {
     for (const place of placesOf(settings, reviewer.login)) keys.add(account(place, id))
@@ -204,7 +222,7 @@ export const reviewerKeys = (reviewer: Reviewer, settings: Settings): readonly s
   }
   withEmail(keys, reviewer.email)
   return [...linked(keys, settings.people)].sort()
-}
+})
 
 /**
  * Every key of the person that somebody names: an entry of `people`, an e-mail address, or an account (`login or issuer:id`).

@@ -1,6 +1,15 @@
 // The key ring: everything the store keeps is sealed (AES-256-GCM) or signed (HMAC-SHA-256) with it.
 // Keys are `id:base64` with 32 bytes each; the first one seals and signs, all of them open and verify. Each use has its own derived key.
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+  timingSafeEqual,
+} from 'node:crypto'
 
 export type KeyRing = {
   /** Seals `plain`; `place` (hold id and field) is authenticated with it. What comes out may stand in an address as it is. */
@@ -16,10 +25,16 @@ export type KeyRing = {
   readonly ids: readonly string[]
 }
 
-type Key = { readonly id: string; readonly sealing: Buffer; readonly signing: Buffer; readonly finding: Buffer }
+type Key = {
+  readonly id: string
+  readonly sealing: KeyObject
+  readonly signing: KeyObject
+  readonly finding: KeyObject
+}
 
-const derive = (secret: Buffer, use: string): Buffer =>
-  Buffer.from(hkdfSync('sha256', secret, '', `holdpoint ${use} v1`, 32))
+// A key object is made once; plain bytes would be made into one at every use.
+const derive = (secret: Buffer, use: string): KeyObject =>
+  createSecretKey(Buffer.from(hkdfSync('sha256', secret, '', `holdpoint ${use} v1`, 32)))
 
 /** A fresh key in the form the configuration takes. */
 export const newKey = (id: string): string => `${id}:${randomBytes(32).toString('base64')}`

@@ -251,7 +251,7 @@ export type Trail = { readonly kind: 'stdout' } | { readonly kind: 'file'; reado
 
 // ---- channels
 
-export type ChannelSettings = SlackSettings | WebhookSettings
+export type ChannelSettings = EmailSettings | SlackSettings | TeamsSettings | WebhookSettings
 
 /** What every channel has. `minimal`: nothing of the call is told, only that there is one and where it is looked at. */
 export type ChannelBasics = { readonly name: string; readonly content: 'full' | 'minimal' }
@@ -273,6 +273,49 @@ export type WebhookSettings = ChannelBasics & {
   readonly kind: 'webhook'
   readonly url: string
   readonly secret: string
+}
+
+/** By a Workflows webhook, or by a bot: one of the two. */
+export type TeamsSettings = ChannelBasics & {
+  readonly kind: 'teams'
+  readonly cardVersion: '1.4' | '1.5'
+  /** Of the workflow; its query is the credential. */
+  readonly url?: string | undefined
+  readonly bot?: TeamsBot | undefined
+}
+
+export type TeamsBot = {
+  /** The bot's application (client) id. */
+  readonly appId: string
+  readonly secret: string
+  /** The one tenant whose members may decide. */
+  readonly tenant: string
+  /** The channel or chat that is told. */
+  readonly conversation: string
+  /** The Bot connector. What comes in has to name it, or one of the same host. */
+  readonly serviceUrl: string
+  /** Further hosts that what comes in may name. Nothing is ever sent there. */
+  readonly serviceHosts: readonly string[]
+  readonly tokenUrl: string
+  readonly scope: string
+  /** Who signs what comes in, and where their keys are found. */
+  readonly issuer: string
+  readonly metadataUrl: string
+}
+
+export type EmailSettings = ChannelBasics & {
+  readonly kind: 'email'
+  readonly content: 'minimal'
+  readonly host: string
+  readonly port: number
+  /** `none` only on loopback addresses, or where the configuration insists. */
+  readonly security: 'tls' | 'starttls' | 'none'
+  /** PEM; undefined: the system's authorities. */
+  readonly ca?: string | undefined
+  readonly user?: string | undefined
+  readonly password?: string | undefined
+  readonly from: string
+  readonly to: readonly string[]
 }
 
 // ---- rules

@@ -27,7 +27,7 @@ import { unreachedOf } from './told.ts'
 
 const pageMax = 200
 /** How many stored holds one list call looks at before it answers with what it has. */
-const scanMax = 2_000
+const scanMax = 1_000
 const iso = (at: number): string => new Date(at).toISOString()
 
 /** Equal fingerprints tell equal values apart from others; the people behind a call are not to learn even that. */

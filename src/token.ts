@@ -82,6 +82,8 @@ export type Wanted = {
    * (OIDC Back-Channel Logout §2.4), which may say JWT, or nothing, as well.
    */
   readonly typ?: 'at+jwt' | 'logout+jwt' | undefined
+  /** By how much clocks may differ, if not by a minute. */
+  readonly skewS?: number
 }
 
 /**
@@ -104,7 +106,7 @@ export const verifyToken = async (
     throw refuse('The token asks for an extension that is not known here.')
   if (typeof header.kid === 'string' && header.kid.length > 256) throw refuse("The token's kid is too long.")
   await verifySignature(token, wanted, keys, now, refuse)
-  const expiresAt = lifetime(claims, now, refuse)
+  const expiresAt = lifetime(claims, now, wanted.skewS ?? skewS, refuse)
   refuseOtherKinds(claims, refuse)
   return { claims, expiresAt }
 }
@@ -122,7 +124,7 @@ const verifySignature = async (
       audience: [...wanted.audience],
       algorithms: [...wanted.algorithms],
       requiredClaims: ['exp'],
-      clockTolerance: skewS,
+      clockTolerance: wanted.skewS ?? skewS,
       currentDate: new Date(now),
     })
   try {
@@ -146,13 +148,13 @@ const verifySignature = async (
 }
 
 // jose checks exp and nbf; that they are times at all, and iat, are checked here.
-const lifetime = ({ exp, iat, nbf }: Claims, now: number, refuse: Refuse): number => {
+const lifetime = ({ exp, iat, nbf }: Claims, now: number, apartS: number, refuse: Refuse): number => {
   if (typeof exp !== 'number' || !Number.isFinite(exp)) throw refuse('The token has no end (exp).')
   for (const [name, time] of Object.entries({ iat, nbf })) {
-    if (time !== undefined && (typeof time !== 'number' || time > now / 1000 + skewS))
+    if (time !== undefined && (typeof time !== 'number' || time > now / 1000 + apartS))
       throw refuse(`The token's ${name} lies in the future.`)
   }
-  if (exp - (typeof iat === 'number' ? iat : now / 1000) > lifetimeS + skewS)
+  if (exp - (typeof iat === 'number' ? iat : now / 1000) > lifetimeS + apartS)
     throw refuse('The token lives longer than 24 h.')
   return exp * 1000
 }

@@ -109,6 +109,25 @@ describe('live', () => {
   })
 })
 
+describe('on request', () => {
+  test('a call that comes while somebody looks elsewhere is told by a notification, which says nothing of it', async () => {
+    const page = await arrive(people.ana, { permissions: ['notifications'] })
+    await page.evaluate(`
+      window.told = []
+      window.Notification = class { static permission = 'granted'; static requestPermission = async () => 'granted'
+        constructor(title, { body }) { told.push([title, body]) } }
+      document.hasFocus = () => false`)
+    await stage.hold({ customer: 'cus-untold' })
+    await row(page, 'cus-untold').waitFor()
+    expect(await page.evaluate('told')).toEqual([])
+    await page.getByRole('button', { name: 'Notify me' }).click()
+    await page.getByRole('button', { name: 'Stop notifying me' }).waitFor()
+    await stage.hold({ customer: 'cus-told' })
+    await row(page, 'cus-told').waitFor()
+    expect(await page.evaluate('told')).toEqual([['Holdpoint', 'A call waits for you']])
+  })
+})
+
 describe('by keyboard', () => {
   test('j and k go through the queue', async () => {
     await Promise.all([stage.hold({ customer: 'cus-j-1' }), stage.hold({ customer: 'cus-j-2' })])
@@ -215,6 +234,8 @@ describe.each([
     const headers = [['x-api-key', 'sk_live_0123456789abcdefghijkl']] as const
     const id = await stage.hold({ customer: long, reason, headers })
     const denied = await stage.hold({ customer: `${long}-denied` })
+    const secrets = JSON.stringify({ amount: 1, customer: 'cus-1', [`${'x'.repeat(60)}-password`]: 'y'.repeat(200) })
+    const partly = await stage.hold({ body: secrets })
     const page = await arrive(cleo, options)
     await page.goto(`${stage.url}/holds/${denied}`)
     await page.getByRole('textbox').fill('Not this one.')
@@ -227,10 +248,28 @@ describe.each([
       '/history',
       '/audit',
       '/rules',
+      `/holds/${partly}`,
+      '/freezes',
+      '/links',
+      '/grants',
+      `/history?caller=${long}`,
+      '/audit?find=nothing-is-called-so',
       '/nowhere',
       '/login?out=1',
     ]) {
       await page.goto(`${stage.url}${path}`)
+      if (path === '/rules') {
+        await page.getByText('Explain a call').click()
+        await page.getByLabel('Address').fill('/billing/v1/refunds')
+        await page.getByLabel('Subject').fill('agent-7')
+        await page.getByRole('button', { name: 'Explain' }).click()
+        await page.getByRole('region', { name: 'Answer' }).waitFor()
+        for (const details of await page.locator('.mend summary').all()) await details.click()
+      }
+      if (path === `/holds/${partly}`) {
+        await page.getByRole('button', { name: /^Show/ }).click()
+        await page.locator('.looks pre').waitFor()
+      }
       const { violations } = await new AxeBuilder({ page })
         .withTags(['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'])
         .analyze()

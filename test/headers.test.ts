@@ -120,10 +120,12 @@ describe('what reaches the upstream', () => {
           expect(error).toBeInstanceOf(HoldpointError)
           return
         }
-        const sent = [...endToEnd(call), ...rebuilt(call, { trustedProxies: [] })]
+        const assertion: Header = ['Holdpoint-Assertion', 'ours']
+        const sent = [...endToEnd(call), ...rebuilt(call, { trustedProxies: [] }), assertion]
         const forged = sent.filter(([, value]) => value === 'forged').map(([name]) => name.toLowerCase())
         expect(forged.filter(name => name !== 'xmine' && name !== 'accept')).toEqual([])
-        const ours = 'x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port via traceparent'
+        const ours =
+          'x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port via traceparent holdpoint-assertion'
         for (const lower of ours.split(' ')) {
           expect(sent.filter(([name]) => name.toLowerCase() === lower)).toHaveLength(1)
         }

@@ -127,6 +127,19 @@ test('codes cannot be guessed: five tries, then the account has to wait', async 
   expect(await link(await codeFor(ana))).toBeDefined()
 })
 
+test('only who has a session may begin, and a link whose session has ended is not shown', async () => {
+  await link(await codeFor(ana))
+  const visitor = await stage.app.links.visitorOf(account)
+  if (visitor === undefined) throw new Error('not linked')
+  await expect(stage.app.links.begin({ ...visitor, session: undefined })).rejects.toMatchObject({
+    code: 'not_approver',
+  })
+  const listed = async () => (await stage.app.links.list(visitor)).map(one => one.account)
+  expect(await listed()).toContain(`T1/${account.user}`)
+  await ana.visit(`${stage.url}/logout`, { form: { csrf: (await ana.fields('/links')).csrf ?? '' } })
+  expect(await listed()).not.toContain(`T1/${account.user}`)
+})
+
 test('it ends with the session: by sign-out, idleness, or time', async () => {
   await link(await codeFor(ana))
   const { csrf = '' } = await ana.fields('/links')

@@ -87,6 +87,39 @@ test('a body that stops coming is cut off; one that nobody reads yet is not', as
   await waiting.until(text => text.endsWith('ok'))
 })
 
+test('bodies that come in drops are cut off in time, however lively they are, and whoever is quick is served meanwhile', async () => {
+  const { open, arrived } = await listening({ headMs: 400, requestMs: 500, stallMs: 60_000 })
+  const slow = await Promise.all(
+    Array.from({ length: 20 }, () => open('POST /a HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n')),
+  )
+  for (const { request } of await arrived(20)) request.resume()
+  const drops = setInterval(() => {
+    for (const wire of slow) if (wire.socket.writable) wire.socket.write('1\r\nx\r\n')
+  }, 50)
+  closing.push(() => clearInterval(drops))
+  const quick = await open(get)
+  answer((await arrived(21))[20] as Taken)
+  await quick.until(text => text.endsWith('ok'))
+  await Promise.all(slow.map(wire => wire.closed))
+})
+
+test('a connection is good for a thousand requests, however small and fast; others wait for nothing meanwhile', async () => {
+  const { open, arrived } = await listening()
+  const other = await open('GET /b HTTP/1.1\r\nHost: g\r\n\r\n')
+  const [first] = await arrived(1)
+  const flood = await open('')
+  for (let sent = 0; sent < 1000; sent += 50) {
+    flood.socket.write(get.repeat(50))
+    for (const one of (await arrived(1 + sent + 50)).slice(1 + sent)) answer(one)
+    if (sent === 0) {
+      answer(first as Taken)
+      expect(await other.until(text => text.endsWith('ok'))).toMatch(/^HTTP\/1\.1 200 /)
+    }
+  }
+  await flood.closed
+  expect(flood.text().match(/HTTP\/1\.1 200 /g)).toHaveLength(1000)
+})
+
 test('whoever does not take its answer is cut off; whoever waits for one is not', async () => {
   const { open, arrived } = await listening({ stallMs: 200 })
   const stuck = await open(get)

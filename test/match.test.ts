@@ -348,3 +348,36 @@ test('explain says which key failed', () => {
     ],
   ])
 })
+
+describe('the sole rule, which alone may have grants', () => {
+  const a: GivenRule = { name: 'a', match: { path: '/a' }, then: 'hold' }
+  const b: GivenRule = { name: 'b', match: { path: '/**' }, then: 'hold' }
+  const large: GivenRule = { name: 'large', match: { json: { '/amount': { over: 100 } } }, then: 'hold' }
+  const allow: GivenRule = { name: 'allow', match: { path: '/**' }, then: 'allow' }
+  const acting: GivenRule = { name: 'acting', match: { action: 'x:*' }, then: 'hold' }
+  const unreadable: Body = { kind: 'unknown', why: 'compressed', size: 1 }
+
+  test.each<[string, readonly GivenRule[], Given, string | undefined]>([
+    ['matches for certain', [a, b], { path: '/a' }, 'a'],
+    ['matches every reading', [a, b], { paths: ['/a', '/a'] }, 'a'],
+    ['matches one reading, and another the other', [a, b], { paths: ['/a', '/b'] }, undefined],
+    ['matches one reading, and the other is allowed', [a, allow], { paths: ['/a', '/b'] }, undefined],
+    ['is allowed', [allow], {}, undefined],
+    ['is not there', [a], { path: '/b' }, undefined],
+    ['matches what is read', [large, allow], { json: { amount: 101 } }, 'large'],
+    ['matches only because something is unknown', [large, allow], { body: unreadable }, undefined],
+    ['matches after something unknown', [large, b], { body: unreadable }, undefined],
+    ['matches every action', [acting, allow], { actions: [{ name: 'x:1' }, { name: 'x:2' }] }, 'acting'],
+    [
+      'matches one action, and the other is allowed',
+      [acting, allow],
+      { actions: [{ name: 'x:1' }, { name: 'y' }] },
+      undefined,
+    ],
+    ['matches one action, and the other is denied', [acting], { actions: [{ name: 'x:1' }, { name: 'y' }] }, undefined],
+  ])('%s', (_, rules, call, expected) => {
+    const judgement = match(settings(rules), subjectOf(call))
+    expect(judgement.sole?.name).toBe(expected)
+    expect(explain(settings(rules), subjectOf(call)).judgement.sole?.name).toBe(expected)
+  })
+})

@@ -1,7 +1,16 @@
 // Who is behind a call, and whose verdict may count: every row of tables/standing.json, and the counting of votes.
 import { describe, expect, it } from 'vitest'
 import type { Behind, Caller, Reviewer } from '../src/nouns.ts'
-import { foldEmail, peopleBehind, qualifies, samePerson, standing, tally, type Vote } from '../src/people.ts'
+import {
+  foldEmail,
+  namedPerson,
+  peopleBehind,
+  qualifies,
+  samePerson,
+  standing,
+  tally,
+  type Vote,
+} from '../src/people.ts'
 import type { Approve, Rule, Settings } from '../src/settings.ts'
 import table from './tables/standing.json' with { type: 'json' }
 
@@ -93,7 +102,12 @@ describe('may this verdict count?', () => {
       ...settings,
       console: { ...settings.console, login: settings.console.login.slice(0, 1) },
     } as Settings
-    expect(qualifies(reviewerOf({ groups: ['leads'] }), approveOf({ groups: ['leads'] }), single)).toBe(true)
+    const inGroup = (group: string, wanted: string): boolean =>
+      qualifies(reviewerOf({ groups: [group] }), approveOf({ groups: [wanted] }), single)
+    expect(inGroup('leads', 'leads')).toBe(true)
+    expect(inGroup('sales', 'leads')).toBe(false)
+    // A group may be called like another login's: a name with a colon always says whose it is.
+    expect(inGroup('entra:leads', 'entra:leads')).toBe(false)
   })
 })
 
@@ -111,11 +125,50 @@ describe('the people behind a call', () => {
     })
   })
 
+  // An issuer that shares nothing with a login, one that shares its directory, and one that is the login's own provider.
+  it.each<[string, Partial<Caller>, boolean]>([
+    ['an address is known anywhere', { issuer: 'ci', owner: 'ben@acme.com' }, true],
+    ['an account at a login is known anywhere', { issuer: 'ci', owner: 'okta:00u2' }, true],
+    ['an account at no login is not', { issuer: 'ci', owner: 'chat:U2' }, false],
+    ['an id of an issuer where nobody signs in is not', { issuer: 'ci', owner: '00u2' }, false],
+    ['an id of the shared directory is', { issuer: 'okta-api', owner: '00u2' }, true],
+    ["an id of the login's own provider is", { issuer: 'same', owner: '00u2' }, true],
+    ['white space is nobody', { issuer: 'okta-api', owner: '  ' }, false],
+    ['a mail address of its own makes a workload no person', { kind: 'workload', email: 'bot@acme.com' }, false],
+    [
+      'an actor acts for whom the person id says',
+      { person: '00u2', actors: [{ issuer: 'okta-api', subject: 'a' }] },
+      true,
+    ],
+  ])('%s', (_, caller, is) => expect(known(caller).known).toBe(is))
+
+  it('knows an owner whose account configuration links to a person', () => {
+    const people = [{ name: 'Ben', accounts: ['ci:ben', 'okta:00u2'], owns: [] }]
+    expect(known({ issuer: 'ci', owner: 'ben' }, people)).toMatchObject({ known: true, labels: ['ben', 'Ben'] })
+    expect(known({ issuer: 'ci', owner: 'zoe' }, people).known).toBe(false)
+  })
+
   it('does not take an agent, a workload or an actor without a person for one', () => {
     expect(known({}).known).toBe(false)
     expect(known({ kind: 'workload', client: 'x' }).known).toBe(false)
     expect(known({ actors: [{ issuer: 'okta-api', subject: 'a' }] }).known).toBe(false)
   })
+})
+
+describe('a person who is named', () => {
+  const settings = settingsWith([{ name: 'Ana Ruiz', accounts: ['okta:00u1', 'ci:ana'], owns: [] }])
+  it.each<[string, readonly string[] | undefined]>([
+    ['Ana Ruiz', ['account:ci:ana', 'account:okta:00u1']],
+    ['okta:00u2', ['account:iss:https://acme.okta.com:00u2', 'account:okta:00u2']],
+    ['ci:ana', ['account:ci:ana', 'account:iss:https://ci.example:ana', 'account:okta:00u1']],
+    ['zoe@acme.com', ['email:zoe@acme.com']],
+    [
+      'okta:zoe@acme.com',
+      ['account:iss:https://acme.okta.com:zoe@acme.com', 'account:okta:zoe@acme.com', 'email:zoe@acme.com'],
+    ],
+    ['nowhere:00u2', undefined],
+    ['somebody', undefined],
+  ])('%s', (name, keys) => expect(namedPerson(name, settings)).toEqual(keys))
 })
 
 describe('folding an e-mail', () => {

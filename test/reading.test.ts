@@ -173,6 +173,55 @@ test('a verdict that nobody signed for, or that came from another site, is on re
   expect((await stage.read(ours)).state).toBe('pending')
 })
 
+describe('taking back and resolving', () => {
+  const hold = async (...moves: ('approve' | 'release' | 'lose')[]): Promise<string> => {
+    const id = await stage.hold({ caller: { owner: 'owner@acme.test' } })
+    for (const move of moves) {
+      const { rev } = await stage.read(id)
+      await stage.store.holds.move({ hold: id, move, rev, entry: '{}' })
+    }
+    return id
+  }
+
+  test.each<[Who, number, string | undefined]>([
+    ['lead', 200, 'revoked'],
+    ['owner', 200, 'revoked'],
+    ['operator', 200, 'revoked'],
+    ['auditor', 403, undefined],
+    ['stranger', 404, undefined],
+  ])('%s takes back an approval: %s', async (who, status, state) => {
+    const id = await hold('approve')
+    expect((await api(who, `/holds/${id}/revoke`, 'POST', {})).status).toBe(status)
+    expect((await stage.read(id)).state).toBe(state ?? 'approved')
+  })
+
+  test.each<[Who, number, string | undefined]>([
+    ['lead', 403, undefined],
+    ['owner', 200, 'cancelled'],
+    ['operator', 200, 'cancelled'],
+    ['auditor', 403, undefined],
+  ])('%s withdraws what is only waiting: %s', async (who, status, state) => {
+    const id = await hold()
+    expect((await api(who, `/holds/${id}/revoke`, 'POST', {})).status).toBe(status)
+    expect((await stage.read(id)).state).toBe(state ?? 'pending')
+  })
+
+  test.each<[Who, number, string | undefined]>([
+    ['lead', 200, 'failed'],
+    ['operator', 200, 'failed'],
+    ['owner', 403, undefined],
+    ['auditor', 403, undefined],
+    ['stranger', 404, undefined],
+  ])('%s says what became of a call: %s', async (who, status, state) => {
+    const id = await hold('approve', 'release', 'lose')
+    const word = { outcome: 'failed' }
+    expect((await api(who, `/holds/${id}/resolve`, 'POST', word)).status).toBe(400)
+    expect((await stage.read(id)).state).toBe('unknown')
+    expect((await api(who, `/holds/${id}/resolve`, 'POST', { ...word, comment: 'looked' })).status).toBe(status)
+    expect((await stage.read(id)).state).toBe(state ?? 'unknown')
+  })
+})
+
 test('who once decided it still sees it after leaving the group', async () => {
   const { settings } = stage
   stage.settings = {

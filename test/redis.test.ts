@@ -330,9 +330,17 @@ describe('without a file that keeps every write', () => {
     const [id, lost] = [await aHold(store, 'approved'), await aHold(store, 'released')]
     await command(server, 'SAVE')
     await moved(store, id, 'release', { durable: true })
+    const swap = { key: 'grant:x', was: undefined, becomes: 'used', untilAt: Date.now() + 60_000, from: lost }
     await server.kill()
     await server.restart()
     await well(store)
+    // A grant that was made in that run is worth nothing: its uses may be forgotten as well.
+    expect(await move(store, await aHold(store), 'grant', { swap })).toEqual({ word: 'stale' })
+    expect(
+      await move(store, await aHold(store), 'grant', { swap: { ...swap, from: await aHold(store) } }),
+    ).toMatchObject({
+      word: 'moved',
+    })
     // The release was forgotten. Were it not for the run, this hold would be sent a second time.
     expect(await store.holds.read(id)).toMatchObject({ state: 'approved', fence: 0 })
     for (const name of ['release', 'lapse', 'revoke', 'touch', 'approve'] as const) {

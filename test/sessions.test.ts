@@ -251,6 +251,22 @@ describe('an earlier vote, when the deciding one comes', () => {
     expect(await state()).toBe('approved')
   })
 
+  test('is one vote, however often it is given', async () => {
+    const { csrf = '' } = await early.fields('/')
+    const again = await early.visit(`${stage.url}/holds/${id}/approve`, { form: { csrf } })
+    expect([again.status, await state(), (await stage.read(id)).verdicts.length]).toEqual([409, 'pending', 1])
+    expect(await stage.entries()).toContainEqual(
+      expect.objectContaining({ kind: 'verdict.refused', hold: id, code: 'already_decided' }),
+    )
+  })
+
+  test('is void with its hold when the rule says something else by then', async () => {
+    const { settings } = stage
+    stage.settings = { ...settings, rules: settings.rules.map(rule => ({ ...rule, hash: 'another' })) }
+    const refused = await approve(await stage.browserOf(second))
+    expect([refused.status, await state()]).toEqual([403, 'void'])
+  })
+
   test('shows its session to nobody, and keeps it sealed', async () => {
     const { verdicts } = await stage.read(id)
     const ticket = verdicts[0]?.reviewer.session ?? ''

@@ -1,8 +1,9 @@
 // What a Slack message shows of a call: all of it and nothing else, in texts that Slack does not read.
 import { describe, expect, test } from 'vitest'
 import type { Notice, Shown } from '../src/channels/channel.ts'
-import { openOnly } from '../src/channels/offer.ts'
-import { buttonValue, messageOf, outcomeOf, readValue, replyOf } from '../src/channels/slack-message.ts'
+import { buttonValue, openOnly, readValue } from '../src/channels/offer.ts'
+import { outcomeOf } from '../src/channels/outcome.ts'
+import { messageOf, replyOf } from '../src/channels/slack-message.ts'
 import { fromSlack } from '../src/channels/slack-signature.ts'
 import { live, states } from '../src/states.ts'
 import { buttonsOf, type Message, textsOf } from './support/slack.ts'
@@ -14,7 +15,6 @@ const shown = (more: Partial<Shown> = {}): Shown => ({
   view,
   line: 'Refund 250 EUR to cus-1',
   action: { name: 'http:POST', resource: '/v1/refunds', access: 'write', fields: {} },
-  upstream: 'billing',
   caller: 'agent agent-7 (agents)',
   people: ['ben@acme.test'],
   request: {
@@ -37,6 +37,7 @@ const notice = (more: Partial<Notice> = {}, of: Partial<Shown> = {}): Notice => 
   state: 'pending',
   url: `https://holdpoint.acme.test/holds/${hold}`,
   rules: ['refunds'],
+  upstream: 'billing',
   approvers: ['idp:finance-leads'],
   openedAt: 0,
   expiresAt: 1_800_000,
@@ -127,6 +128,8 @@ describe('what was not seen in full cannot be approved', () => {
     ['a body of 3 001 characters', body('x'.repeat(3_001)), false],
     ['a line of 501 characters', { line: 'x'.repeat(501) }, false],
     ['a reason of 1 001 characters', { reason: 'x'.repeat(1_001) }, false],
+    ['a caller of 501 characters', { caller: 'x'.repeat(501) }, false],
+    ['many people', { people: Array.from({ length: 60 }, () => 'ben@acme.test') }, false],
     [
       'many headers',
       { request: { ...shown().request, headers: Array.from({ length: 300 }, () => ['x-name', 'value']) as never } },

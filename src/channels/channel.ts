@@ -17,6 +17,7 @@ export type Notice = {
   /** The hold's page on the console: a GET there decides nothing. */
   readonly url: string
   readonly rules: readonly string[]
+  readonly upstream: string
   readonly approvers: readonly string[]
   readonly openedAt: number
   readonly expiresAt: number
@@ -36,7 +37,6 @@ export type Shown = {
   readonly view: string
   readonly line: string
   readonly action: Action
-  readonly upstream: string
   readonly caller: string
   /** On whose behalf; empty if nobody is known. */
   readonly people: readonly string[]

@@ -1,13 +1,19 @@
 // From the configuration to the channels.
 import type { ChannelSettings } from '../settings.ts'
 import type { Channel } from './channel.ts'
+import { email } from './email.ts'
 import { slack } from './slack.ts'
+import { teams } from './teams.ts'
 import { webhook } from './webhook.ts'
 
 const channel = (settings: ChannelSettings): Channel => {
   switch (settings.kind) {
+    case 'email':
+      return email(settings)
     case 'slack':
       return slack(settings)
+    case 'teams':
+      return teams(settings)
     case 'webhook':
       return webhook(settings)
   }

@@ -15,3 +15,12 @@ export const openOnly = (call: {
   if (call.stepUp) return 'Its rule wants a sign-in of its own. Decide on the console.'
   return undefined
 }
+
+/** What a button carries: which hold, and which view of it. */
+export const buttonValue = (hold: string, view: string): string => `${hold}.${view}`
+
+export const readValue = (value: unknown): { readonly hold: string; readonly view: string } | undefined => {
+  const [, hold, view] =
+    /^(h_[A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})$/.exec(typeof value === 'string' ? value : '') ?? []
+  return hold === undefined || view === undefined ? undefined : { hold, view }
+}

@@ -108,8 +108,7 @@ export const slackClient = ({ token, channel, apiUrl }: SlackSettings): SlackCli
       return {
         team: typeof found.team_id === 'string' ? found.team_id : undefined,
         email: typeof profile.email === 'string' ? profile.email : undefined,
-        // Slack leaves the word out where it confirms every address.
-        emailConfirmed: found.is_email_confirmed !== false,
+        emailConfirmed: found.is_email_confirmed === true,
         guest: found.is_restricted === true || found.is_ultra_restricted === true,
         bot: found.is_bot === true || found.is_workflow_bot === true || user === 'USLACKBOT',
         deleted: found.deleted === true,

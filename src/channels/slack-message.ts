@@ -1,6 +1,8 @@
 // A notice as a Slack message. Whatever comes from a call stands in `rich_text` or plain_text, which Slack shows as it is: no mention, link,
 // emoji or formatting can be made by it. What does not fit is not cut: then the message only offers to open the console.
 import type { Notice, Shown } from './channel.ts'
+import { buttonValue } from './offer.ts'
+import { followUpOf, requestText, utc, titleOf as wholeTitle } from './outcome.ts'
 
 /** A block as it goes to Slack. */
 export type Block = { readonly type: string; readonly [key: string]: unknown }
@@ -11,22 +13,13 @@ export type Message = { readonly text: string; readonly blocks: readonly Block[]
 const requestMost = 3_000
 const lineMost = 500
 const reasonMost = 1_000
+const whoMost = 500
 const headerMost = 150
-
-/** What a button carries: which hold, and which view of it. */
-export const buttonValue = (hold: string, view: string): string => `${hold}.${view}`
-
-export const readValue = (value: unknown): { readonly hold: string; readonly view: string } | undefined => {
-  const [, hold, view] =
-    /^(h_[A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})$/.exec(typeof value === 'string' ? value : '') ?? []
-  return hold === undefined || view === undefined ? undefined : { hold, view }
-}
 
 // Only for the one text that Slack reads as mrkdwn whatever is said (notifications, clients without blocks).
 const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 
 const plain = (text: string): object => ({ type: 'plain_text', text, emoji: false })
-const utc = (at: number): string => `${new Date(at).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 
 type Element = { readonly type: 'text'; readonly text: string; readonly style?: object }
 const text = (value: string): Element => ({ type: 'text', text: value })
@@ -37,17 +30,8 @@ const lines = (rows: readonly (readonly Element[])[]): Block => ({
 })
 
 /** The whole request as it is shown, or undefined if it is too long for a message. */
-const requestOf = ({ request }: Shown): string | undefined => {
-  const { method, target, headers, body } = request
-  const whole = [
-    `${method} ${target}`,
-    ...headers.map(([name, value]) => `${name}: ${value}`),
-    ...(body.kind === 'shown'
-      ? ['', body.text]
-      : body.kind === 'opaque'
-        ? ['', `(${body.type}, ${body.size} bytes)`]
-        : []),
-  ].join('\n')
+const requestOf = (shown: Shown): string | undefined => {
+  const whole = requestText(shown)
   return whole.length <= requestMost ? whole : undefined
 }
 
@@ -55,45 +39,21 @@ const requestOf = ({ request }: Shown): string | undefined => {
 const barred = (shown: Shown): string | undefined => {
   if (shown.openOnly !== undefined) return shown.openOnly
   const fits =
-    requestOf(shown) !== undefined && shown.line.length <= lineMost && (shown.reason ?? '').length <= reasonMost
+    requestOf(shown) !== undefined &&
+    shown.line.length <= lineMost &&
+    (shown.reason ?? '').length <= reasonMost &&
+    shown.caller.length <= whoMost &&
+    shown.people.join(', ').length <= whoMost
   return fits ? undefined : 'It is too long to be shown here. Look at it on the console.'
 }
 
-/** What became of it, in one line; undefined while it waits. */
-export const outcomeOf = (notice: Notice): string | undefined => {
-  const by = notice.by === undefined ? '' : ` by ${notice.by}`
-  switch (notice.state) {
-    case 'pending':
-      return undefined
-    case 'approved':
-    case 'released':
-      return `Approved${by}, not sent yet`
-    case 'delivered':
-      return `Approved${by}, delivered${notice.status === undefined ? '' : ` (${notice.status})`}`
-    case 'failed':
-      return `Approved${by}, could not be delivered`
-    case 'unknown':
-      return `Approved${by}, sent; what became of it is not known`
-    case 'lapsed':
-      return `Approved${by}, not fetched in time; nothing was sent`
-    case 'void':
-      return 'Void: rules, caller or upstream changed; nothing was sent'
-    case 'expired':
-      return 'Expired; nothing was sent'
-    case 'denied':
-      return `Denied${by}`
-    case 'cancelled':
-      return `Withdrawn${by}`
-    case 'revoked':
-      return `Approved, then revoked${by}`
-  }
-}
-
 const titleOf = (notice: Notice): string => {
-  const { have, needed } = notice.votes
-  const title = outcomeOf(notice) ?? `Approval needed${needed > 1 ? ` (${have} of ${needed} votes)` : ''}`
+  const title = wholeTitle(notice)
   return title.length <= headerMost ? title : `${title.slice(0, headerMost - 1)}…`
 }
+
+/** What is shortened here keeps the call from being decided here (`barred`). */
+const short = (value: string): string => (value.length <= whoMost ? value : `${value.slice(0, whoMost)}…`)
 
 const button = (id: string, label: string, more: object): object => ({
   type: 'button',
@@ -110,8 +70,8 @@ const about = (notice: Notice): readonly (readonly Element[])[] => {
     shown === undefined
       ? []
       : [
-          [bold('Caller: '), text(shown.caller)],
-          [bold('For: '), text(shown.people.length === 0 ? 'owner unknown' : shown.people.join(', '))],
+          [bold('Caller: '), text(short(shown.caller))],
+          [bold('For: '), text(shown.people.length === 0 ? 'owner unknown' : short(shown.people.join(', ')))],
         ]
   const waits =
     notice.state === 'pending'
@@ -176,10 +136,6 @@ export const messageOf = (notice: Notice): Message => {
 
 /** What is said below the message of a hold that still waits, and then of how it ended. */
 export const replyOf = (notice: Notice): Message => {
-  const what =
-    outcomeOf(notice) ??
-    (notice.occasion === 'escalated'
-      ? `Nobody has decided yet: more people may now. It expires at ${utc(notice.expiresAt)}.`
-      : `It still waits, and expires at ${utc(notice.expiresAt)}.`)
+  const what = followUpOf(notice)
   return { text: escaped(what), blocks: [lines([[text(what)]])] }
 }

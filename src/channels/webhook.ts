@@ -40,6 +40,7 @@ const documentOf = (notice: Notice): object => ({
     status: notice.state,
     url: notice.url,
     rules: notice.rules,
+    upstream: notice.upstream,
     approvers: notice.approvers,
     opened_at: iso(notice.openedAt),
     expires_at: iso(notice.expiresAt),
@@ -54,7 +55,6 @@ const documentOf = (notice: Notice): object => ({
 const shownOf = (shown: NonNullable<Notice['shown']>): object => ({
   line: shown.line,
   action: shown.action,
-  upstream: shown.upstream,
   caller: shown.caller,
   people: shown.people,
   ...(shown.reason === undefined ? {} : { reason: shown.reason }),

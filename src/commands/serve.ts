@@ -10,7 +10,7 @@ import { watchSettings } from '../config/watch.ts'
 import { type Finding, loadSettings } from '../config.ts'
 import { consoleApp } from '../console/app.ts'
 import { listenConsole } from '../console/listen.ts'
-import { chatsOf } from '../console/slack.ts'
+import { socketsOf } from '../console/slack.ts'
 import { slackSockets } from '../console/slack-socket.ts'
 import { decide } from '../decide.ts'
 import { toError } from '../errors.ts'
@@ -170,7 +170,7 @@ const started = async (
     log,
   })
   const consoleListening = await listenConsole(app, first.console.listen, first.console.tls)
-  const sockets = slackSockets(chatsOf(first), app.slack, log)
+  const sockets = slackSockets(socketsOf(first), app.slack, log)
   closers.push(
     () => telling.close(),
     () => app.slack.close(),
@@ -275,10 +275,6 @@ const openKeys = async ({ keys, store }: Settings): Promise<KeyRing> => {
 // Certificates may change at any time, but not whether clients are asked for theirs.
 const askedOf = (tls: ListenTls | undefined): string => (tls?.clientCa === undefined ? 'nobody' : tls.clientCert)
 
-/** Connections that are opened at the start only. */
-const socketsOf = (settings: Settings): readonly (string | undefined)[] =>
-  chatsOf(settings).map(({ appToken }) => appToken)
-
 const restartOnly = (before: Settings, after: Settings): string[] =>
   (
     [
@@ -294,7 +290,7 @@ const restartOnly = (before: Settings, after: Settings): string[] =>
       ['keys', before.keys, after.keys],
       ['audit.spool', before.audit.spool, after.audit.spool],
       ['audit.trails', before.audit.trails, after.audit.trails],
-      ['channels appToken', socketsOf(before), socketsOf(after)],
+      ['channels[].appToken', socketsOf(before), socketsOf(after)],
     ] as const
   ).flatMap(([what, one, other]) => (JSON.stringify(one) === JSON.stringify(other) ? [] : [what]))
 

@@ -1,7 +1,7 @@
 // The entries of `channels`: what each kind takes, and how that reads as settings. One kind is one schema and one case of `build`.
 import { z } from 'zod'
 import type { ChannelSettings } from '../settings.ts'
-import { loopback, name, oneOf, secureUrl, text } from './scalars.ts'
+import { flag, list, loopback, name, oneOf, oneOrMore, secureUrl, text } from './scalars.ts'
 import { type Reader, strict } from './strict.ts'
 
 const basics = {
@@ -50,18 +50,80 @@ const slack = strict({
     .describe('Of another Slack, such as https://slack-gov.com/api/.'),
 })
 
-const kinds = [slack, webhook] as const
+const uuid = (what: string) => id(what, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+
+const hostPattern = /^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?$/
+
+const teamsBot = strict({
+  appId: uuid("the bot's application id, a UUID in lower case"),
+  secret: text('a client secret of the bot'),
+  tenant: uuid('a tenant id, a UUID in lower case').describe('Nobody of another tenant decides.'),
+  conversation: id('the id of a channel or a chat, such as 19:…@thread.tacv2', /^(19|a):[A-Za-z0-9_@.:-]{1,300}$/),
+  serviceUrl: secureUrl
+    .prefault('https://smba.trafficmanager.net/teams/')
+    .describe('The Bot connector of your cloud and region.'),
+  serviceHosts: list(id('a host name', hostPattern))
+    .prefault([])
+    .describe('Further hosts that what comes in may name as its serviceUrl. Nothing is sent there.'),
+  tokenUrl: secureUrl.optional().describe('Default: of the tenant at login.microsoftonline.com.'),
+  scope: text('a scope').prefault('https://api.botframework.com/.default'),
+  issuer: secureUrl.prefault('https://api.botframework.com').describe('Who signs what comes in.'),
+  metadataUrl: secureUrl
+    .prefault('https://login.botframework.com/v1/.well-known/openidconfiguration')
+    .describe("Where that issuer's keys are found."),
+})
+
+const teams = strict({
+  kind: z.literal('teams'),
+  ...basics,
+  url: postUrl.optional().describe('Of a workflow ("When a Teams webhook request is received"); a secret.'),
+  hosts: oneOrMore(id('a host name such as acme.example or "*.logic.azure.com"', hostPattern))
+    .prefault([
+      '*.logic.azure.com',
+      '*.api.powerplatform.com',
+      'api.powerplatform.com',
+      'api.powerautomate.com',
+      'flow.microsoft.com',
+    ])
+    .describe('Where the url may lead; "*." stands for everything below. Loopback addresses always may be.'),
+  bot: teamsBot.optional().describe('A registered bot: buttons that decide, and cards that follow their holds.'),
+  cardVersion: oneOf(['1.4', '1.5']).prefault('1.5').describe('Of the Adaptive Cards.'),
+})
+
+const mailbox = id(
+  'an address such as holdpoint@acme.com',
+  /^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/,
+)
+
+const email = strict({
+  kind: z.literal('email'),
+  content: z
+    .literal('minimal', { error: 'must be minimal: an e-mail has no value of a call in it' })
+    .prefault('minimal')
+    .describe('An e-mail says that there is a call, its rule and upstream, and a link.'),
+  server: id(
+    'smtps://host[:465] or smtp://host[:587] (which has to offer STARTTLS)',
+    /^smtps?:\/\/([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?\/?$/,
+  ),
+  ca: text('a certificate, PEM')
+    .regex(/-----BEGIN CERTIFICATE-----/, 'must be a certificate, PEM, such as "${file:/tls/mail-ca.crt}"')
+    .optional()
+    .describe("Who vouches for the server's certificate, instead of the usual authorities."),
+  insecurePlaintext: flag
+    .prefault(false)
+    .describe('Send to smtp:// without TLS. Links to holds, and the password, can be read on the way.'),
+  user: text('a user name').optional(),
+  password: text('a password').optional(),
+  from: mailbox,
+  to: oneOrMore(mailbox),
+})
+
+const kinds = [email, slack, teams, webhook] as const
 const words = kinds.map(({ shape }) => shape.kind.value)
-const planned: readonly string[] = ['teams', 'email']
 
 /** One channel. */
 export const channel = z.discriminatedUnion('kind', kinds, {
-  error: ({ input }) => {
-    const { kind } = (input ?? {}) as { readonly kind?: unknown }
-    return planned.includes(String(kind))
-      ? `"${String(kind)}" is not built yet; only ${words.join(' and ')} are`
-      : `must be a mapping with kind: ${words.join(' or ')}`
-  },
+  error: `must be a mapping with kind: ${words.join(' or ')}`,
 })
 
 /** By their names, which people's accounts and rules use. */
@@ -76,8 +138,54 @@ export const buildChannels = (
   return Object.entries(channels).map(([name, value]) => buildChannel(reader, name, value))
 }
 
+/** `*.name` stands for everything below it. */
+const isOne = (host: string, hosts: readonly string[]): boolean =>
+  hosts.some(one => (one.startsWith('*.') ? host.endsWith(one.slice(1)) : host === one))
+
+const buildTeams = (reader: Reader, name: string, value: z.output<typeof teams>): ChannelSettings => {
+  const { url, hosts, bot, ...basics } = value
+  const path = ['channels', name]
+  if ((url === undefined) === (bot === undefined))
+    reader.say(path, `channels.${name} needs either url (of a workflow) or bot`)
+  const host = url === undefined || !URL.canParse(url) ? undefined : new URL(url).hostname
+  if (host !== undefined && !loopback(host) && !isOne(host, hosts))
+    reader.say(
+      [...path, 'url'],
+      `channels.${name}.url must lead to one of ${hosts.join(', ')}; if it is right, name its host in channels.${name}.hosts`,
+    )
+  const tokenUrl = bot?.tokenUrl ?? `https://login.microsoftonline.com/${bot?.tenant}/oauth2/v2.0/token`
+  return { ...basics, name, url, bot: bot && { ...bot, tokenUrl } }
+}
+
+const buildEmail = (reader: Reader, name: string, value: z.output<typeof email>): ChannelSettings => {
+  const { server, insecurePlaintext, ...rest } = value
+  const path = ['channels', name]
+  if ((rest.user === undefined) !== (rest.password === undefined))
+    reader.say(path, `channels.${name} needs both user and password, or neither`)
+  const [, scheme, bracketed, host = bracketed, port] =
+    /^(smtps?):\/\/(?:\[(.+)\]|([^:/]+))(?::(\d+))?/.exec(server) ?? []
+  const implicit = scheme === 'smtps'
+  if (implicit && insecurePlaintext)
+    reader.say(
+      [...path, 'insecurePlaintext'],
+      `channels.${name}.insecurePlaintext is for smtp://; smtps:// always has TLS`,
+    )
+  const plain = insecurePlaintext || loopback(host ?? '')
+  return {
+    ...rest,
+    name,
+    host: host ?? '',
+    port: Number(port ?? (implicit ? 465 : 587)),
+    security: implicit ? 'tls' : plain ? 'none' : 'starttls',
+  }
+}
+
 const buildChannel = (reader: Reader, name: string, value: z.output<typeof channel>): ChannelSettings => {
   switch (value.kind) {
+    case 'email':
+      return buildEmail(reader, name, value)
+    case 'teams':
+      return buildTeams(reader, name, value)
     case 'slack':
       if (value.signingSecret === undefined && value.appToken === undefined && value.content === 'full')
         reader.say(

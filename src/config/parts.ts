@@ -7,6 +7,7 @@ import { hopByHop } from '../headers.ts'
 import { keyRing } from '../seal.ts'
 import type { CredentialSettings, Listen, Login, Settings, StoreSettings, Trail, Upstream } from '../settings.ts'
 import { qualifyGroup } from './approvers.ts'
+import { buildSigv4, reached } from './aws.ts'
 import { buildListenTls, buildUpstreamTls } from './certificates.ts'
 import { canonical, hashOf } from './hash.ts'
 import { loopback } from './scalars.ts'
@@ -118,21 +119,22 @@ export const buildUpstream = (
   ) {
     reader.say([...path, 'token', 'header'], `token.header must not be "${value.token.header}"`)
   }
+  const place = reached(reader, value, path)
+  const places = place.aws === undefined ? [place.url] : [place.url, canonical(place.aws)]
   const { credential: reference, tls } = (raw ?? {}) as { readonly credential?: unknown; readonly tls?: unknown }
   return {
     name: value.name,
     kind: value.kind,
-    url: value.url,
+    ...place,
     at: prefix === undefined ? { hosts: host ?? [] } : { prefix },
-    credential: buildCredential(reader, value.credential, [...path, 'credential'], folder),
-    tokenHeader: value.token?.header,
+    credential: buildCredential(reader, value, [...path, 'credential'], folder),
     timeouts: {
       connectMs: value.timeouts.connect,
       headersMs: value.timeouts.headers,
       idleMs: value.timeouts.idle,
       tunnelMs: value.timeouts.tunnel,
     },
-    tls: buildUpstreamTls(reader, value.tls, value.url, [...path, 'tls']),
+    tls: buildUpstreamTls(reader, value.tls, place.url, [...path, 'tls']),
     http2: value.http2,
     assertion: value.assertion,
     volatileHeaders: value.volatileHeaders,
@@ -144,22 +146,23 @@ export const buildUpstream = (
     getBody: value.getBody,
     underscores: value.underscores,
     // Which files, not what is in them: certificates are renewed while holds wait.
-    hash: hashOf(value.kind, value.url, canonical(reference), ...(tls === undefined ? [] : [canonical(tls)])),
+    hash: hashOf(value.kind, ...places, canonical(reference), ...(tls === undefined ? [] : [canonical(tls)])),
   }
 }
 
 const buildCredential = (
   reader: Reader,
-  value: z.output<typeof schema.upstream>['credential'],
+  { credential: value, regions }: z.output<typeof schema.upstream>,
   path: Path,
   folder: string,
 ): CredentialSettings | undefined => {
   if (value === undefined) return undefined
-  const { bearer, basic, headers, kubernetes } = present(value)
-  if ([bearer, basic, headers, kubernetes].filter(one => one !== undefined).length !== 1) {
-    reader.say(path, 'credential must have one of bearer, basic, headers and kubernetes')
+  const { bearer, basic, headers, kubernetes, sigv4 } = present(value)
+  if ([bearer, basic, headers, kubernetes, sigv4].filter(one => one !== undefined).length !== 1) {
+    reader.say(path, 'credential must have one of bearer, basic, headers, kubernetes and sigv4')
     return undefined
   }
+  if (sigv4 !== undefined) return buildSigv4(reader, sigv4, [...path, 'sigv4'], folder, regions)
   if (kubernetes !== undefined)
     return checked(reader, [...path, 'kubernetes'], {
       kind: 'kubernetes',

@@ -101,7 +101,10 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
     const asked = verdictAsked(request)
     if (asked === undefined) return
     const address = env?.incoming?.socket.remoteAddress
-    await refused({ kind: 'verdict.refused', ...asked, code, ...(address === undefined ? {} : { address }) })
+    // It stays refused whether or not that can be written.
+    await refused({ kind: 'verdict.refused', ...asked, code, ...(address === undefined ? {} : { address }) }).catch(
+      error => log.error({ err: toError(error), ...asked }, 'a refused verdict could not be recorded'),
+    )
   }
 
   const retell = parts.retell ?? (async () => undefined)

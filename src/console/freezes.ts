@@ -6,6 +6,7 @@ import type { Desk, FreezeView, FreezeWord } from './desk.ts'
 import type { Door, Guest } from './door.ts'
 import { at, csrfField, frame, type Html, type Reader } from './frame.ts'
 import { readJson, readQuery, type Word } from './input.ts'
+import { nothing } from './lists.ts'
 import type { Route } from './route.ts'
 import { visible } from './text.ts'
 import type { Env, Visitor, Visitors } from './visitor.ts'
@@ -73,9 +74,7 @@ type Slip = { readonly title: string; readonly detail: string; readonly word: Wo
 const page = (freezes: readonly FreezeView[], reader: Reader, slip?: Slip): Html => html`
 <div class="head"><h1>Freezes</h1><p class="muted">What is frozen is answered with 503, allowed calls too, on every replica within a second.</p></div>
 ${slip === undefined ? '' : html`<div class="callout" role="alert"><strong>${slip.title}</strong> ${visible(slip.detail)}</div>`}
-<section class="list">
-  ${freezes.length === 0 ? html`<p class="muted">Nothing is frozen.</p>` : html`<ol class="rows">${freezes.map(freeze => row(freeze, reader))}</ol>`}
-</section>
+${freezes.length === 0 ? nothing('Nothing is frozen.') : html`<ol class="rows">${freezes.map(freeze => row(freeze, reader))}</ol>`}
 ${reader.operator ? form(reader, slip?.word ?? {}) : ''}`
 
 export const freezeRoutes = (parts: {

@@ -25,7 +25,7 @@ const who = ({ caller, behind }: HoldView): Html => html`
         ? html`<bdi>${visible(behind.people.join(', '))}</bdi>`
         : html`<strong class="warn">Owner unknown</strong>: no human is known behind this ${caller.kind}.`,
     )}
-    ${caller.owner === undefined ? '' : fact(caller.kind === 'agent' ? 'Agent owned by' : 'Owned by', html`<bdi>${visible(caller.owner)}</bdi>`)}
+    ${caller.owner === undefined ? '' : fact('Owned by', html`<bdi>${visible(caller.owner)}</bdi>`)}
     ${fact('Identity', html`<code>${visible(caller.issuer)}</code> · <code>${visible(caller.subject)}</code>`)}
     ${caller.email === undefined ? '' : fact('E-mail', html`<bdi>${visible(caller.email)}</bdi>`)}
     ${caller.client === undefined ? '' : fact('Client', html`<code>${visible(caller.client)}</code>`)}

@@ -5,6 +5,7 @@ import { HoldpointError } from '../errors.ts'
 import type { Door, Guest } from './door.ts'
 import { at, csrfField, frame, type Html, type Reader } from './frame.ts'
 import type { Links, LinkView } from './links.ts'
+import { nothing } from './lists.ts'
 import type { Route } from './route.ts'
 import { moment, visible } from './text.ts'
 import type { Env } from './visitor.ts'
@@ -22,12 +23,16 @@ type Begun = Awaited<ReturnType<Links['begin']>>
 
 const page = (linked: readonly LinkView[], chats: readonly string[], reader: Reader, begun?: Begun): Html => html`
 <div class="head"><h1>Chat accounts</h1><p class="muted">What a linked account decides in the chat is decided by you.</p></div>
-<section class="list">
-  ${linked.length === 0 ? html`<p class="muted">No account is linked.</p>` : html`<ol class="rows">${linked.map(link => row(link, reader))}</ol>`}
-</section>
+${
+  linked.length > 0
+    ? html`<ol class="rows">${linked.map(link => row(link, reader))}</ol>`
+    : nothing(
+        chats.length > 0 ? 'No account is linked.' : 'There is no chat to link: no channel of that kind is configured.',
+      )
+}
 ${
   chats.length === 0
-    ? html`<p class="callout">There is no chat to link: no channel of that kind is configured.</p>`
+    ? ''
     : html`
 <section class="part">
   <h2>Link an account</h2>

@@ -126,6 +126,12 @@ const hold = {
   ),
   approved_until: instant,
   comment_required: { type: 'boolean' },
+  may_grant: { type: 'boolean', description: 'Its rule lets reviewers grant calls like it.' },
+  granted: { type: 'string', description: 'The grant that its verdicts made.' },
+  by_grant: {
+    ...record({ id: text, by: text }),
+    description: 'The grant that let it go, and its makers; nobody was asked about this call.',
+  },
   step_up: {
     ...record({ acr_values: list(text), max_age: count, met: { type: 'boolean' } }, ['acr_values', 'met']),
     description: 'What sign-in the rules want of whoever lets it go (RFC 9470), and whether yours is one.',
@@ -149,6 +155,48 @@ const holdRequired = [
   'verdicts',
   'comment_required',
 ]
+
+const grantTerms = {
+  uses: { type: 'integer', minimum: 1 },
+  for: { type: 'string', description: 'A duration such as 30m or 1h.' },
+  rate: { type: 'string', description: 'Such as 5/m or 10/h.' },
+  free: { ...list(text), description: 'Places whose value may be any, of those in `places`.' },
+  resource: { type: 'string', description: '`*` stands for characters between two slashes.' },
+}
+const grantSaid = { terms: record(grantTerms, ['uses', 'for', 'free']), words: list(text) }
+const grantPlan = {
+  ...grantSaid,
+  hold: record({ id: text, line: text, view: text }),
+  limits: record({ uses: count, for: text, rates: list(text) }),
+  resource: record({ value: text, may_be_free: { type: 'boolean' } }),
+  places: list(record({ place: text, type: text, may_be_free: { type: 'boolean' } })),
+  proposed: { ...record(grantTerms, ['uses', 'for', 'free']), description: 'What others who approved it said.' },
+  matched: record({
+    days: count,
+    of: count,
+    all: { type: 'boolean', description: 'Every hold of these days was looked at.' },
+    count,
+    holds: list(record({ id: text, line: text, status: ref('Status'), opened_at: instant })),
+  }),
+}
+const grant = {
+  id: text,
+  ...grantSaid,
+  hold: { type: 'string', description: 'The hold that it was made from.' },
+  status: { type: 'string', enum: ['live', 'used_up', 'ended', 'revoked', 'void'] },
+  line: text,
+  caller: ref('Caller'),
+  behind: record({ people: list(text), known: { type: 'boolean' } }),
+  rule: text,
+  upstream: text,
+  made_by: list(record({ login: text, name: text })),
+  made_at: instant,
+  until: instant,
+  used: count,
+  holds: list(record({ id: text, at: instant })),
+  revoked: record({ by: text, at: instant, comment: text }, ['by', 'at']),
+  you: record({ may_revoke: { type: 'boolean' } }),
+}
 
 const problems = { default: { $ref: '#/components/responses/Problem' } }
 const answers = (schema: object): object => ({
@@ -181,6 +229,7 @@ const csrf = parameter(
   'header',
   'Needed with a session cookie: the token of the page (meta name="csrf"). Not with a bearer token.',
 )
+const grantId = { ...id, description: 'Id of the grant' }
 const freezeId = { ...id, description: 'Id of the freeze' }
 const freezes = record({ freezes: list(ref('Freeze')) })
 const view = { type: 'string', description: 'The `view` of the hold as you saw it.' }
@@ -252,6 +301,40 @@ const paths = {
     { comment, outcome: { type: 'string', enum: ['delivered', 'failed'] } },
     ['outcome'],
   ),
+  '/api/holds/{id}/grant': {
+    get: { summary: 'What a grant from this hold may say', parameters: [id], responses: answers(ref('GrantPlan')) },
+    ...posts(
+      'Approve, and with enough reviewers who say the same let calls like it go',
+      { ...grantTerms, comment, view, unseen },
+      ['uses', 'for'],
+    ),
+  },
+  '/api/holds/{id}/grant/preview': {
+    post: {
+      summary: 'What these terms would let go, in words and among the calls of the last days; changes nothing',
+      parameters: [id, csrf],
+      requestBody: {
+        required: true,
+        content: {
+          'application/json': { schema: { ...record(grantTerms, ['uses', 'for']), additionalProperties: false } },
+        },
+      },
+      responses: answers(ref('GrantPlan')),
+    },
+  },
+  '/api/grants': reads('Grants you may see, newest first', record({ grants: list(ref('Grant')) })),
+  '/api/grants/{id}': reads('One grant', ref('Grant'), [grantId]),
+  '/api/grants/{id}/revoke': {
+    post: {
+      summary: 'Revoke a grant: its makers, approvers of its rule, the people behind its caller, operators',
+      parameters: [grantId, csrf],
+      requestBody: {
+        required: true,
+        content: { 'application/json': { schema: { ...record({ comment }, []), additionalProperties: false } } },
+      },
+      responses: answers(ref('Grant')),
+    },
+  },
   '/api/freezes': {
     ...reads('What is stopped now, for operators and auditors', freezes),
     post: {
@@ -385,6 +468,14 @@ export const openapi = (consoleUrl: string) => ({
       Caller: caller,
       Row: record(row, rowRequired),
       Hold: record(hold, holdRequired),
+      GrantPlan: record(
+        grantPlan,
+        Object.keys(grantPlan).filter(name => name !== 'proposed'),
+      ),
+      Grant: record(
+        grant,
+        Object.keys(grant).filter(name => name !== 'revoked'),
+      ),
       Freeze: record(
         {
           id: text,

@@ -13,7 +13,7 @@ import { queuePage, waitingFor } from './queue.ts'
 import type { Route } from './route.ts'
 import type { Env, Visitor } from './visitor.ts'
 
-const queueLimit = 200
+const queueLimit = 100
 const historyLimit = 50
 const auditLimit = 100
 const idMs = { min: 0, max: Number.MAX_SAFE_INTEGER }

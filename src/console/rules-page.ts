@@ -120,7 +120,7 @@ const question = (reader: Reader, kept: Word, { callers, issuers }: Settings): H
 <form class="explain" method="post" action="/rules/explain#answer">
   ${csrfField(reader)}
   ${text('method', 'Method', '', { method: 'POST', ...kept })}
-  ${text('url', 'Address', 'below the gate, such as /billing/v1/refunds', kept, html` required`)}
+  ${text('url', 'Address', 'such as /billing/v1/refunds', kept, html` required`)}
   ${
     Object.keys(callers).length === 0
       ? ''
@@ -200,16 +200,17 @@ const page = (
   counts: Counts,
 ): Html => html`
 <div class="head"><h1>Rules</h1><p class="muted">In the order in which they are read. What no rule fits is denied.${counts.of === 0 ? '' : ` Counted over the newest ${plural(counts.of, 'hold')}.`}</p></div>
+${
+  rules.length === 0
+    ? nothing('There are no rules that you may read.')
+    : html`
 <details class="part asks"${asks.explained === undefined && asks.slip === undefined ? '' : html` open`} id="answer">
-  <summary>Explain a call</summary>
+  <summary><h2>Explain a call</h2></summary>
   ${asks.slip === undefined ? '' : html`<div class="slip" role="alert">${visible(asks.slip)}</div>`}
   ${asks.explained === undefined ? '' : html`<section class="answer" aria-label="Answer">${answer(asks.explained)}</section>`}
   ${question(reader, asks.kept, settings)}
 </details>
-${
-  rules.length === 0
-    ? nothing('There are no rules that you may read.')
-    : html`<ol class="rules">${rules.map((rule, index) => card(rule, index + 1, counts.rules[rule.name]))}</ol>`
+<ol class="rules">${rules.map((rule, index) => card(rule, index + 1, counts.rules[rule.name]))}</ol>`
 }`
 
 export const ruleRoutes = (parts: {

@@ -4,10 +4,9 @@
 // Slack wants its answer within three seconds, so the work goes on after it; what came of it is told to whoever clicked, in private.
 import { createHash } from 'node:crypto'
 import { Unreached } from '../channels/channel.ts'
-import { openOnly } from '../channels/offer.ts'
+import { openOnly, readValue } from '../channels/offer.ts'
 import { slackReference } from '../channels/slack.ts'
 import { type Member, type SlackClient, slackClient } from '../channels/slack-client.ts'
-import { readValue } from '../channels/slack-message.ts'
 import { fromSlack, windowS } from '../channels/slack-signature.ts'
 import { errors, HoldpointError, toError } from '../errors.ts'
 import type { Log } from '../log.ts'
@@ -56,12 +55,18 @@ export type SlackDoor = {
   close(): Promise<void>
 }
 
+const slacksOf = (settings: Settings): readonly SlackSettings[] =>
+  settings.channels.filter((one): one is SlackSettings => one.kind === 'slack')
+
 /** Slack channels in which holds can be decided. */
-export const chatsOf = (settings: Settings): readonly SlackSettings[] =>
-  settings.channels.filter(
-    (one): one is SlackSettings =>
-      one.kind === 'slack' && one.content === 'full' && (one.signingSecret ?? one.appToken) !== undefined,
-  )
+export const chatsOf = (settings: Settings): readonly SlackSettings[] => slacksOf(settings).filter(isChat)
+
+const isChat = ({ content, signingSecret, appToken }: SlackSettings): boolean =>
+  content === 'full' && (signingSecret ?? appToken) !== undefined
+
+/** Slack channels whose clicks come over a connection of ours. */
+export const socketsOf = (settings: Settings): readonly SlackSettings[] =>
+  slacksOf(settings).filter(({ appToken }) => appToken !== undefined)
 
 export const slackDoor = (parts: {
   readonly settings: () => Settings
@@ -111,6 +116,8 @@ export const slackDoor = (parts: {
       log.warn({ type: payload.type }, 'something came from Slack that is for no channel of ours')
       return
     }
+    // Slack sends a click on a link, too.
+    if (!isChat(channel)) return
     if (busy.size >= busyMost) {
       log.warn({ channel: channel.name }, 'too much comes from Slack at once; a click was not taken')
       return
@@ -299,7 +306,7 @@ export const slackDoor = (parts: {
           const timestamp = single(headers, 'x-slack-request-timestamp')
           const signature = single(headers, 'x-slack-signature')
           const now = clock()
-          const candidates = chatsOf(settings()).filter(
+          const candidates = slacksOf(settings()).filter(
             ({ signingSecret }) =>
               signingSecret !== undefined && fromSlack({ body, timestamp, signature }, signingSecret, now),
           )
@@ -319,7 +326,7 @@ export const slackDoor = (parts: {
       if (payload !== null && typeof payload === 'object')
         accept(
           payload,
-          chatsOf(settings()).filter(one => one.appToken === appToken),
+          slacksOf(settings()).filter(one => one.appToken === appToken),
         )
     },
     async close() {

@@ -17,7 +17,7 @@ export const redisOutbox = (ask: Ask): Outbox => ({
     })
   },
   write: async ({ key, token }, value, next) => (await ask('outboxWrite', key, token, value, ...turn(next))) === 1,
-  async wake(key) {
+  async wake(key = '') {
     await ask('outboxWake', key)
   },
 })

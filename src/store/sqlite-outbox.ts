@@ -47,8 +47,9 @@ export const sqliteOutbox = ({ row, rows, write, step, look }: Database, clock: 
   wake: key =>
     step(() => {
       const now = clock()
-      write('UPDATE outbox SET woken = 1 WHERE key = ? AND leased = 1 AND due_at > ?', key, now)
-      write('UPDATE outbox SET due_at = ? WHERE key = ? AND leased = 0 AND due_at > ?', now, key, now)
+      const [which, keys] = key === undefined ? ['', []] : ['AND key = ?', [key]]
+      write(`UPDATE outbox SET woken = 1 WHERE leased = 1 AND due_at > ? ${which}`, now, ...keys)
+      write(`UPDATE outbox SET due_at = ? WHERE leased = 0 AND due_at > ? ${which}`, now, now, ...keys)
     }),
 })
 

@@ -214,8 +214,8 @@ export type Outbox = {
   claim(limit: number, leaseMs: number): Promise<readonly Claimed[]>
   /** Writes an item that was claimed; false, and nothing is written, if the lease is no longer this one. */
   write(item: Pick<Claimed, 'key' | 'token'>, value: string, next: NextTurn): Promise<boolean>
-  /** Makes an item due at once; one that is leased, as soon as it is given back. */
-  wake(key: string): Promise<void>
+  /** Makes an item due at once, without a key every item; one that is leased, as soon as it is given back. */
+  wake(key?: string): Promise<void>
 }
 
 /** `token` proves the lease. */

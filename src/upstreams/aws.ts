@@ -9,7 +9,7 @@ import { refusal } from './aws/errors.ts'
 import { accessOf, prefixOf } from './aws/names.ts'
 import { headerOf, operationOf } from './aws/operation.ts'
 import { besides, resourceOf } from './aws/resource.ts'
-import { scoped, servedScope } from './aws/scope.ts'
+import { scoped, servedScope, signedService } from './aws/scope.ts'
 import type { Seen, UpstreamKind } from './upstream.ts'
 
 export const aws: UpstreamKind = {
@@ -18,6 +18,7 @@ export const aws: UpstreamKind = {
   strippedHeaders: ['authorization', 'x-amz-date', 'x-amz-security-token'],
   upgrades: [],
   admit: scoped,
+  speaks: call => signedService(call) !== undefined,
   plain: unchunked,
   // A hash that the client made, or none at all, lets the body pass as it comes; anything else has to be hashed here.
   wantsWhole: call =>

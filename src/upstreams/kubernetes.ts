@@ -3,7 +3,8 @@
 //   - A list without a namespace is about all of them, so its namespace is unknown rather than absent; so is a name that is not in the path.
 //   - What may answer with a Secret is also a reading of it, rehearsal or not.
 // A refusal is a Status, which kubectl and client-go print.
-import type { Action } from '../nouns.ts'
+import { HoldpointError } from '../errors.ts'
+import type { Action, Header } from '../nouns.ts'
 import { accessOf, accessOfPath, acrossNamespaces, isSecret } from './kubernetes/access.ts'
 import { dryRunOf } from './kubernetes/dry-run.ts'
 import { type RequestInfo, requestInfo } from './kubernetes/request-info.ts'
@@ -21,6 +22,7 @@ export const kubernetes: UpstreamKind = {
   upgrades: ['websocket', 'spdy/3.1'],
   describe(seen) {
     const { call, body } = seen
+    refuseTokens(call.headers)
     const path = decoded(seen.path)
     const info = path === undefined ? undefined : requestInfo(call.method, path, call.query)
     // The server knows no group "core"; here it is what the nameless one is called.
@@ -63,6 +65,13 @@ export const kubernetes: UpstreamKind = {
       }),
     }
   },
+}
+
+/** Browsers' clients put a token beside the protocols of a WebSocket, and the API server would take it for who calls. */
+const refuseTokens = (headers: readonly Header[]): void => {
+  for (const [name, value] of headers)
+    if (name.toLowerCase() === 'sec-websocket-protocol' && /base64url\.bearer\.authorization\.k8s\.io/i.test(value))
+      throw new HoldpointError('malformed', 'Sec-WebSocket-Protocol: it carries a token: send yours in Authorization')
 }
 
 /** metav1.StatusReason. */

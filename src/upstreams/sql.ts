@@ -74,7 +74,7 @@ const plainText = ({ call, body }: Seen): readonly Action[] => {
 
 /** A statement, an object that holds some, or a list of either; `["… ?", 1]` is a statement with its values. */
 const jsonOf = (value: Json | undefined, depth: number): readonly Action[] => {
-  if (depth > 6) return [opaque]
+  if (depth > 10) return [opaque]
   if (typeof value === 'string') return read(value)
   if (Array.isArray(value)) {
     const items = value as readonly Json[]

@@ -49,22 +49,12 @@ const memory = async (): Promise<{ readonly now: number; readonly most: number }
 }
 
 test.each([
-  [
-    'up, with a length',
-    (url: string) => ['-X', 'POST', '-T', join(holdpoint.dir, 'big'), `${url}/up`],
-    String(gibibyte),
-  ],
-  [
-    'up, in chunks',
-    (url: string) => ['-X', 'POST', '-H', 'Transfer-Encoding: chunked', '-T', join(holdpoint.dir, 'big'), `${url}/up`],
-    String(gibibyte),
-  ],
-  ['down', (url: string) => ['-o', '/dev/null', '-w', '%{size_download}', `${url}/${gibibyte}`], String(gibibyte)],
-])('a gigabyte %s takes less than 64 MiB', async (_, args, answer) => {
+  ['up', (url: string) => ['-X', 'POST', '-T', join(holdpoint.dir, 'big'), `${url}/up`]],
+  ['down', (url: string) => ['-o', '/dev/null', '-w', '%{size_download}', `${url}/${gibibyte}`]],
+])('a gigabyte %s takes less than 64 MiB', async (_, args) => {
   const before = await memory()
   const { stdout } = await run('curl', [...curl, ...args(`${holdpoint.gate}/billing`)])
-  expect(stdout).toBe(answer)
-  const { most, now } = await memory()
-  console.log((before.now / 2 ** 20).toFixed(), (most / 2 ** 20).toFixed(), (now / 2 ** 20).toFixed())
+  expect(stdout).toBe(String(gibibyte))
+  const { most } = await memory()
   expect(most - before.now).toBeLessThan(allowed)
 })

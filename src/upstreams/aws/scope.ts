@@ -15,6 +15,12 @@ const presigned =
 const scopeText =
   /^AWS4-HMAC-SHA256\s+(?:[^,]+,\s*)*?Credential=[^,/\s]+\/\d{8}\/([a-z0-9-]{1,40})\/([a-z0-9.-]{1,60})\/aws4_request(?:,|$)/
 
+/** Whose client this is, as far as its signature says it; for nothing but the words of a refusal. */
+export const signedService = ({ headers }: Call): string | undefined =>
+  headers.flatMap(([name, value]) =>
+    name.toLowerCase() === 'authorization' ? (scopeText.exec(value)?.[2] ?? []) : [],
+  )[0]
+
 /**
  * The call with the scope of its signature; without one if it has no such signature.
  * @throws malformed for a signature in the query, one of another kind, or two scopes

@@ -152,7 +152,7 @@ const actionsOf = (statement: readonly Token[], context: Context): readonly Acti
   const also = writers(statement, first)
   const verb = first === 'WITH' || first === 'FROM' ? (also[0] ?? 'SELECT') : first
   const isRead = reading.has(verb) && also.length === 0
-  const found = relations(statement, verb, context)
+  const found = relations(statement, verb, isRead, context)
   const access = isRead
     ? statement.some((token, at) => token.kind === 'word' && acting.test(token.text) && isSign(statement[at + 1], '('))
       ? 'unknown'
@@ -206,7 +206,7 @@ const writers = (statement: readonly Token[], first: string): readonly string[] 
     const after = statement[at + 1]
     // A part of a name, or a function of that name (replace, insert, truncate).
     if (isSign(before, '.') || isSign(after, '.') || (isSign(after, '(') && word !== 'VALUES')) continue
-    if (within[first]?.has(word)) continue
+    if (within[first]?.has(word) || (word === 'INTO' && within[upper(before)]?.has(word))) continue
     found.push(word === 'INTO' ? 'SELECT_INTO' : word)
   }
   return [...new Set(found)]
@@ -245,7 +245,7 @@ const modifiers: ReadonlySet<string> = new Set([
 const leading: ReadonlySet<string> = new Set(['FROM', 'JOIN', 'INTO', 'UPDATE', 'TABLE', 'VIEW', 'USING', 'DICTIONARY'])
 const endings: ReadonlySet<string> = new Set(['DATABASE', 'SCHEMA'])
 
-const relations = (statement: readonly Token[], verb: string, { dialect }: Context): Relations => {
+const relations = (statement: readonly Token[], verb: string, isRead: boolean, { dialect }: Context): Relations => {
   const targets: Table[] = []
   const sources: Table[] = []
   const common = commonNames(statement)
@@ -295,7 +295,7 @@ const relations = (statement: readonly Token[], verb: string, { dialect }: Conte
     if (!leading.has(word) || inside.has(at) || comparesDistinct(statement, at)) continue
     if (word === 'USING' && isSign(statement[at + 1], '(')) continue
     // `DELETE FROM`, `INSERT INTO`, `UPDATE`, `DROP TABLE`: the first one is what it is done to.
-    const target = !targeted && !reading.has(verb) && (word !== 'FROM' || verb === 'DELETE' || telling.has(verb))
+    const target = !targeted && !isRead && (word !== 'FROM' || verb === 'DELETE' || telling.has(verb))
     if (word === 'UPDATE' && at > 0 && verb !== 'WITH' && verb !== 'UPDATE') continue
     let here = take(at + 1, target)
     if (target) targeted = true

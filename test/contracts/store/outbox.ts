@@ -90,6 +90,21 @@ export const outbox = (bench: () => Bench): void => {
       expect(await store.outbox.add('a', 'anew')).toBe(true)
     })
 
+    test('all of them are woken at once', async () => {
+      const { store, twin, advance } = bench()
+      for (const key of ['parked', 'later', 'leased']) {
+        await store.outbox.add(key, key)
+        const item = await claimed()
+        if (key === 'parked') await store.outbox.write(item, key, 'parked')
+        if (key === 'later') await store.outbox.write(item, key, { dueAt: (await store.now()) + 90 * minute })
+      }
+      await twin.outbox.wake()
+      expect((await keysOf()).toSorted()).toEqual(['later', 'parked'])
+      expect(await keysOf()).toEqual([])
+      advance(31 * minute)
+      expect((await keysOf()).toSorted()).toEqual(['later', 'leased', 'parked'])
+    })
+
     test.each(['done', 'parked', { dueAt: Number.MAX_SAFE_INTEGER }] as const)(
       'woken while somebody has it, it is nobody else’s, and due once it is given back (%j)',
       async next => {

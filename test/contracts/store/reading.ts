@@ -78,6 +78,23 @@ export const reading = (bench: () => Bench): void => {
       expect(await pages({ states: ['pending'], order: 'newest', limit: 2 })).toHaveLength(1)
     })
 
+    test('newest first, before an instant: only those that came into their state before it, page by page', async () => {
+      const { store, advance } = bench()
+      const ids: string[] = []
+      const times: number[] = []
+      for (const state of ['denied', 'expired', 'denied', 'denied'] as const) {
+        times.push(await store.now())
+        ids.push(await aHold(store, state))
+        advance(1000)
+      }
+      const [first, second] = ids
+      for (const limit of [1, 2, 10])
+        expect(await pages({ states: ['denied', 'expired'], order: 'newest', limit, beforeAt: times[2] ?? 0 })).toEqual(
+          [second, first],
+        )
+      expect(await pages({ states: ['denied'], order: 'newest', limit: 5, beforeAt: times[0] ?? 0 })).toEqual([])
+    })
+
     test('many of one instant: every page once, newest first', async () => {
       const { store } = bench()
       const ids = await Promise.all(Array.from({ length: 30 }, () => aHold(store)))

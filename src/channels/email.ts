@@ -1,0 +1,87 @@
+// E-mail: that there is a call, its rule and upstream, and a link; never a value of a call. Over TLS with a certificate that fits, unless the
+// server is this machine or the configuration insists. A repetition has the same Message-ID.
+import { createTransport } from 'nodemailer'
+import type { EmailSettings } from '../settings.ts'
+import { type Channel, type Notice, Unreached } from './channel.ts'
+import { followUpOf, titleOf, utc, worthSaying } from './outcome.ts'
+
+const timeoutMs = 8_000
+
+export const email = (settings: EmailSettings): Channel => {
+  const { host, port, security, ca, user, password, from, to } = settings
+  const transport = createTransport({
+    host,
+    port,
+    secure: security === 'tls',
+    requireTLS: security === 'starttls',
+    ignoreTLS: security === 'none',
+    tls: { minVersion: 'TLSv1.2', ...(ca === undefined ? {} : { ca }) },
+    ...(user === undefined || password === undefined ? {} : { auth: { user, pass: password } }),
+    connectionTimeout: timeoutMs,
+    greetingTimeout: timeoutMs,
+    socketTimeout: timeoutMs,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+    logger: false,
+  })
+  const domain = from.slice(from.lastIndexOf('@') + 1)
+  return {
+    name: settings.name,
+    each: true,
+    async tell(notice) {
+      if (!worthSaying(notice)) return undefined
+      try {
+        await transport.sendMail({
+          from: { name: 'Holdpoint', address: from },
+          to: to.map(address => ({ name: '', address })),
+          subject: subjectOf(notice),
+          text: textOf(notice),
+          messageId: `<${notice.id}@${domain}>`,
+          references: `<${notice.hold}@${domain}>`,
+          // RFC 3834: nobody's absence note comes back.
+          headers: { 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All' },
+        })
+      } catch (cause) {
+        throw new Unreached(whyOf(cause), { cause })
+      }
+      return undefined
+    },
+    arrived: async () => ({ arrived: false }),
+  }
+}
+
+/** One line: whatever could end it, or hide in it, is a blank. */
+const oneLine = (text: string): string => text.replace(/[^\x20-\x7e]+/g, ' ').slice(0, 150)
+
+const subjectOf = (notice: Notice): string =>
+  oneLine(
+    `${notice.state === 'pending' ? 'Approval needed' : `${wordOf(notice)}:`} ${notice.rules.join(', ')} (${notice.upstream})`,
+  )
+
+const wordOf = ({ state }: Notice): string => `${state.charAt(0).toUpperCase()}${state.slice(1)}`
+
+const textOf = (notice: Notice): string => {
+  const what = notice.occasion === 'opened' ? titleOf(notice) : followUpOf(notice)
+  const waits =
+    notice.state === 'pending'
+      ? [`Waits for: ${notice.approvers.join(', ')}`, `Until:     ${utc(notice.expiresAt)}`]
+      : []
+  return [
+    `${what}.`.replace(/\.\.$/, '.'),
+    '',
+    `Rule:      ${notice.rules.join(', ')}`,
+    `Upstream:  ${notice.upstream}`,
+    ...waits,
+    '',
+    notice.state === 'pending' ? 'Look at it and decide on the console:' : 'On the console:',
+    notice.url,
+    '',
+  ].join('\n')
+}
+
+/** What failed, without anything that the server said: that may repeat addresses and more. */
+const whyOf = (cause: unknown): string => {
+  const { code, responseCode } = cause as { code?: unknown; responseCode?: unknown }
+  const word = typeof code === 'string' && /^[A-Z0-9_]{1,40}$/.test(code) ? code : 'failed'
+  return `SMTP: ${word}${typeof responseCode === 'number' ? ` (${responseCode})` : ''}`
+}

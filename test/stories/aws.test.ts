@@ -1,0 +1,293 @@
+// Agents with the AWS SDKs and CLI: placeholder keys, their token as the session token, and nothing else is changed. What AWS receives is
+// signed with the real keys, once, after somebody approved it.
+import { execFile } from 'node:child_process'
+import { Readable } from 'node:stream'
+import { promisify } from 'node:util'
+import { DeleteTableCommand, DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb'
+import { DescribeInstancesCommand, EC2Client, TerminateInstancesCommand } from '@aws-sdk/client-ec2'
+import { AttachRolePolicyCommand, DeleteUserCommand, IAMClient, ListUsersCommand } from '@aws-sdk/client-iam'
+import { DeleteFunctionCommand, LambdaClient, ListFunctionsCommand } from '@aws-sdk/client-lambda'
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListBucketsCommand,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
+import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import { Upload } from '@aws-sdk/lib-storage'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Peer, realKeys, startAws } from '../support/aws.ts'
+import { find, provide } from '../support/debian.ts'
+import { people } from '../support/people.ts'
+import { type Desk, type Stage, startStage, waiting } from '../support/stage.ts'
+
+const rules = `
+rules:
+  - { name: reads, match: { upstream: aws, access: read }, then: allow }
+  - { name: uploads, match: { upstream: aws, action: ['s3:PutObject', 's3:*Upload*'], resource: 'arn:aws:s3:::open/*' }, then: allow }
+  - { name: no-users, match: { upstream: aws, action: iam:DeleteUser }, then: deny }
+  - name: the-rest
+    match: { upstream: aws }
+    then: hold
+    approve: { by: { groups: [finance-leads] }, within: 30m, wait: 1s }
+`
+
+let peer: Peer
+let stage: Stage
+let ana: Desk
+
+beforeAll(async () => {
+  peer = await startAws()
+  const { accessKeyId, secretAccessKey, sessionToken } = realKeys
+  stage = await startStage({
+    rules,
+    config: {
+      upstreams: [
+        {
+          name: 'aws',
+          kind: 'aws',
+          url: peer.url,
+          services: ['iam', 's3', 'dynamodb', 'sts', 'lambda', 'ec2', 'secretsmanager'],
+          regions: ['us-east-1', 'eu-central-1'],
+          at: { prefix: '/aws' },
+          credential: { sigv4: { from: 'static', accessKeyId, secretAccessKey, sessionToken } },
+        },
+      ],
+    },
+  })
+  ana = await stage.desk(people.ana)
+})
+afterAll(async () => {
+  await stage.close()
+  await peer.close()
+})
+
+const settings = (region = 'eu-central-1') => ({
+  region,
+  endpoint: `${stage.holdpoint.gate}/aws`,
+  credentials: { accessKeyId: 'HOLDPOINT', secretAccessKey: 'placeholder', sessionToken: stage.token },
+})
+const s3Client = (): S3Client => new S3Client({ ...settings(), forcePathStyle: true })
+const once = { maxAttempts: 1 }
+
+/** What AWS has been asked since the last time, every request signed as it should be. */
+let looked = 0
+const asked = (): readonly string[] => {
+  const since = peer.asked.slice(looked)
+  looked = peer.asked.length
+  expect(since.flatMap(({ wrong }) => wrong ?? [])).toEqual([])
+  for (const { headers } of since) expect(JSON.stringify(headers)).not.toContain(stage.token.slice(0, 40))
+  return since.map(({ service, region, method, target }) => `${region}/${service} ${method} ${target}`)
+}
+
+/** Its caller takes back whatever still waits. */
+const withdrawAll = async (): Promise<void> => {
+  for (const { id } of await ana.pending())
+    expect((await stage.call('DELETE', `/.holdpoint/holds/${id}`)).status).toBe(200)
+}
+
+/** Approves what waits next and returns its one line. */
+const approveNext = async (): Promise<string> => {
+  const hold = await waiting(ana)
+  const { line } = await ana.hold(hold.id)
+  expect((await ana.approve(hold.id)).status).toBe(200)
+  return line
+}
+
+test('reads of every protocol pass, signed with the real keys', async () => {
+  expect((await new IAMClient(settings('us-east-1')).send(new ListUsersCommand({}))).Users?.[0]?.UserName).toBe('ana')
+  expect((await new STSClient(settings()).send(new GetCallerIdentityCommand({}))).Arn).toContain('user/real')
+  expect((await new DynamoDBClient(settings()).send(new ListTablesCommand({}))).TableNames).toEqual(['orders'])
+  expect((await new LambdaClient(settings()).send(new ListFunctionsCommand({}))).Functions?.[0]?.FunctionName).toBe('f')
+  expect((await s3Client().send(new ListBucketsCommand({}))).Buckets?.[0]?.Name).toBe('b1')
+  await new EC2Client(settings()).send(new DescribeInstancesCommand({}))
+  expect(asked()).toEqual([
+    'us-east-1/iam POST /',
+    'eu-central-1/sts POST /',
+    'eu-central-1/dynamodb POST /',
+    'eu-central-1/lambda GET /2015-03-31/functions',
+    'eu-central-1/s3 GET /?x-id=ListBuckets',
+    'eu-central-1/ec2 POST /',
+  ])
+})
+
+test("a held call is approved while the SDK's own retries wait for it, and is sent once", async () => {
+  const command = new AttachRolePolicyCommand({
+    RoleName: 'deploy',
+    PolicyArn: 'arn:aws:iam::aws:policy/AdministratorAccess',
+  })
+  const attached = new IAMClient({ ...settings('us-east-1'), maxAttempts: 6 }).send(command)
+  const hold = await waiting(ana)
+  const { line, action, request } = await ana.hold(hold.id)
+  expect([line, action.access]).toEqual(['iam:AttachRolePolicy *', 'permissions'])
+  expect(JSON.stringify(request.body)).toContain('AdministratorAccess')
+  expect(asked()).toEqual([])
+  await ana.approve(hold.id)
+  expect((await attached).$metadata.httpStatusCode).toBe(200)
+  expect(asked()).toEqual(['us-east-1/iam POST /'])
+  expect(await ana.pending()).toEqual([])
+})
+
+test('every protocol is held, approved and sent once', async () => {
+  const patient = { maxAttempts: 8 }
+  const calls: readonly [string, () => Promise<unknown>][] = [
+    [
+      'dynamodb:DeleteTable *',
+      () => new DynamoDBClient({ ...settings(), ...patient }).send(new DeleteTableCommand({ TableName: 'orders' })),
+    ],
+    [
+      'ec2:TerminateInstances *',
+      () => new EC2Client({ ...settings(), ...patient }).send(new TerminateInstancesCommand({ InstanceIds: ['i-1'] })),
+    ],
+    [
+      'lambda:DeleteFunction *',
+      () => new LambdaClient({ ...settings(), ...patient }).send(new DeleteFunctionCommand({ FunctionName: 'f' })),
+    ],
+    [
+      's3:DeleteObject arn:aws:s3:::b1/a (b)',
+      () =>
+        new S3Client({ ...settings(), forcePathStyle: true, ...patient }).send(
+          new DeleteObjectCommand({ Bucket: 'b1', Key: 'a (b)' }),
+        ),
+    ],
+    [
+      'sts:AssumeRole *',
+      () =>
+        new STSClient({ ...settings(), ...patient }).send(
+          new AssumeRoleCommand({ RoleArn: 'arn:aws:iam::123456789012:role/x', RoleSessionName: 'session' }),
+        ),
+    ],
+  ]
+  for (const [line, send] of calls) {
+    const sent = send()
+    expect(await approveNext()).toBe(line)
+    await sent
+    expect(asked()).toHaveLength(1)
+  }
+})
+
+test('what was denied says so in the words of the SDK', async () => {
+  const iam = new IAMClient({ ...settings('us-east-1'), ...once })
+  await expect(iam.send(new DeleteUserCommand({ UserName: 'ana' }))).rejects.toMatchObject({
+    name: 'DeniedByRule',
+    message: expect.stringContaining('no-users'),
+  })
+  const denied = new DynamoDBClient({ ...settings(), maxAttempts: 8 }).send(
+    new DeleteTableCommand({ TableName: 'ledger' }),
+  )
+  denied.catch(() => undefined)
+  const hold = await waiting(ana)
+  await ana.deny(hold.id, 'not the ledger')
+  await expect(denied).rejects.toMatchObject({ name: 'HoldDenied', message: expect.stringContaining('not the ledger') })
+  const pending = (send: Promise<unknown>) =>
+    expect(send).rejects.toMatchObject({ name: 'HoldPending', message: expect.stringContaining('Nothing was sent') })
+  await pending(new EC2Client({ ...settings(), ...once }).send(new TerminateInstancesCommand({ InstanceIds: ['i-2'] })))
+  await pending(new LambdaClient({ ...settings(), ...once }).send(new DeleteFunctionCommand({ FunctionName: 'g' })))
+  await pending(
+    new S3Client({ ...settings(), forcePathStyle: true, ...once }).send(
+      new DeleteObjectCommand({ Bucket: 'b1', Key: 'x' }),
+    ),
+  )
+  await withdrawAll()
+  expect(asked()).toEqual([])
+})
+
+test('a region, a service or a token that is not served is refused', async () => {
+  const of = (send: Promise<unknown>, name: string) => expect(send).rejects.toMatchObject({ name })
+  await of(new DynamoDBClient({ ...settings('eu-west-3'), ...once }).send(new ListTablesCommand({})), 'NoRoute')
+  const bad = { ...settings(), ...once, credentials: { accessKeyId: 'a', secretAccessKey: 'b' } }
+  await of(new DynamoDBClient(bad).send(new ListTablesCommand({})), 'Unauthenticated')
+  const twice = await stage.call('POST', '/aws/', { headers: { 'x-amz-security-token': stage.token } })
+  expect([twice.status, twice.json?.code]).toEqual([400, 'ambiguous_credentials'])
+  const unsigned = await stage.call('POST', '/aws/')
+  expect([unsigned.status, String(unsigned.json?.message)]).toEqual([400, expect.stringContaining('AWS4-HMAC-SHA256')])
+  const presigned = await stage.call('GET', '/aws/b1/k?X-Amz-Signature=0&X-Amz-Credential=a')
+  expect([presigned.status, String(presigned.json?.detail)]).toEqual([400, expect.stringContaining('presigned')])
+  expect(asked()).toEqual([])
+})
+
+test('a stream passes as it is framed, a held one without its framing', async () => {
+  const put = (bucket: string, text: string) =>
+    new S3Client({ ...settings(), forcePathStyle: true, maxAttempts: 1 }).send(
+      new PutObjectCommand({
+        Bucket: bucket,
+        Key: 'note.json',
+        Body: Readable.from([Buffer.from(text)]),
+        ContentLength: text.length,
+        ContentType: 'application/json',
+      }),
+    )
+  await put('open', '{"a":1}')
+  expect(asked()).toHaveLength(1)
+  expect(peer.asked.at(-1)?.headers['x-amz-content-sha256']).toBe('STREAMING-UNSIGNED-PAYLOAD-TRAILER')
+  expect(peer.objects.get('open/note.json')?.toString()).toBe('{"a":1}')
+
+  const pending = await put('closed', '{"b":2}').catch(error => error)
+  expect(pending.name).toBe('HoldPending')
+  const hold = await waiting(ana)
+  const view = await ana.hold(hold.id)
+  expect(view.line).toBe('s3:PutObject arn:aws:s3:::closed/note.json')
+  expect(view.request.body).toMatchObject({ kind: 'shown', text: expect.stringContaining('"b"') })
+  await ana.approve(hold.id)
+  await put('closed', '{"b":2}')
+  expect(asked()).toHaveLength(1)
+  expect(peer.asked.at(-1)?.headers).toMatchObject({
+    'content-length': '7',
+    'x-amz-checksum-crc32': expect.any(String),
+  })
+  expect(peer.objects.get('closed/note.json')?.toString()).toBe('{"b":2}')
+  expect(
+    await (
+      await s3Client().send(new GetObjectCommand({ Bucket: 'closed', Key: 'note.json' }))
+    ).Body?.transformToString(),
+  ).toBe('{"b":2}')
+  asked()
+})
+
+test('an upload in parts arrives whole', async () => {
+  const body = Buffer.alloc(6 * 1024 * 1024, 'x')
+  await new Upload({ client: s3Client(), params: { Bucket: 'open', Key: 'large', Body: body } }).done()
+  expect(asked()).toHaveLength(4)
+  expect(peer.objects.get('open/large')?.equals(body)).toBe(true)
+})
+
+test('the same call for another region is another hold', async () => {
+  const ids = new Set<unknown>()
+  for (const region of ['us-east-1', 'eu-central-1']) {
+    const client = new DynamoDBClient({ ...settings(region), ...once })
+    const error = await client.send(new DeleteTableCommand({ TableName: 'both' })).catch(thrown => thrown)
+    ids.add(error.$response?.headers['holdpoint-hold'])
+  }
+  expect(ids.size).toBe(2)
+  await withdrawAll()
+})
+
+test('the AWS CLI reads, and prints why it waits', async () => {
+  provide([{ name: 'aws', package: 'awscli', why: 'a client of another make' }])
+  const run = (...args: string[]) =>
+    promisify(execFile)(
+      find('aws') ?? 'aws',
+      [...args, '--endpoint-url', `${stage.holdpoint.gate}/aws`, '--region', 'us-east-1', '--output', 'json'],
+      {
+        env: {
+          ...process.env,
+          AWS_ACCESS_KEY_ID: 'HOLDPOINT',
+          AWS_SECRET_ACCESS_KEY: 'placeholder',
+          AWS_SESSION_TOKEN: stage.token,
+          AWS_MAX_ATTEMPTS: '1',
+          AWS_CONFIG_FILE: '/nonexistent',
+          AWS_EC2_METADATA_DISABLED: 'true',
+        },
+      },
+    )
+  expect(JSON.parse((await run('iam', 'list-users')).stdout).Users[0].UserName).toBe('ana')
+  await expect(run('iam', 'delete-role', '--role-name', 'x')).rejects.toMatchObject({
+    stderr: expect.stringContaining('(HoldPending)'),
+  })
+  await expect(run('dynamodb', 'delete-table', '--table-name', 'cli')).rejects.toMatchObject({
+    stderr: expect.stringContaining('Nothing was sent'),
+  })
+  await withdrawAll()
+  asked()
+})
