@@ -49,7 +49,8 @@ export const adminServer = (admin: Admin): Server => {
 const healthOf = async ({ store }: Parts): Promise<Omit<StoreHealth, 'durability'> & Partial<StoreHealth>> =>
   store.health().catch(error => ({ ok: false, notes: [toError(error).message] }))
 
-const readiness = async ({ parts, problems }: Admin): Promise<Readiness> => {
+/** Can calls be held and recorded, and what is in the way? */
+export const readiness = async ({ parts, problems }: Admin): Promise<Readiness> => {
   const store = await healthOf(parts)
   const audit = parts.record.trouble()
   const issuers = parts.identify.health(parts.settings())

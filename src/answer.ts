@@ -1,7 +1,7 @@
 // The one place that turns an error into an answer: problem+json (or the shape the upstream's clients expect), with Proxy-Status.
 import type { ServerResponse } from 'node:http'
 import { type ErrorCode, type HoldpointError, problem } from './errors.ts'
-import type { Call, Header } from './nouns.ts'
+import type { Body, Call, Header } from './nouns.ts'
 import { plainRefusal, type UpstreamKind } from './upstreams/upstream.ts'
 
 // RFC 9209 §2.3: the error types that fit; everything else we refuse is http_request_denied.
@@ -38,7 +38,7 @@ export const answerError = (
   error: HoldpointError,
   how: {
     /** In the shape that clients of this kind expect, for the call as far as it is known. */
-    readonly like?: { readonly kind: UpstreamKind; readonly call: Call | undefined }
+    readonly like?: { readonly kind: UpstreamKind; readonly call: Call | undefined; readonly body?: Body | undefined }
     readonly task?: boolean
     readonly close?: boolean
   } = {},
@@ -48,7 +48,12 @@ export const answerError = (
     return
   }
   const document = problem(error, how.task)
-  const { status, headers, body } = (how.like?.kind.refusal ?? plainRefusal)(error, document, how.like?.call)
+  const { status, headers, body } = (how.like?.kind.refusal ?? plainRefusal)(
+    error,
+    document,
+    how.like?.call,
+    how.like?.body,
+  )
   write(
     response,
     status ?? error.status,

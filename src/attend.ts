@@ -6,6 +6,7 @@ import {
   callerIdentity,
   digestOf,
   isVolatile,
+  maskedPrint,
   newHoldId,
   newSalt,
   openAnswer,
@@ -17,6 +18,7 @@ import {
   signHead,
 } from './hold.ts'
 import type { Identified } from './identify.ts'
+import { withoutValues } from './json.ts'
 import { kindOf, secretsOf } from './judge.ts'
 import { partsOf } from './like.ts'
 import { makeView } from './mask.ts'
@@ -24,11 +26,13 @@ import type { Action, Behind, Body, Call, Caller, Header, HeldCall, Hold, HoldHe
 import type { Parts } from './parts.ts'
 import { approversOf } from './people.ts'
 import type { Prefer } from './prefer.ts'
+import { preview } from './preview.ts'
 import { shortest } from './ready.ts'
 import { aboutHold } from './record.ts'
 import { release, type Taker } from './release.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
 import { live } from './states.ts'
+import type { Opened, Opening } from './store/store.ts'
 import { statusUrl } from './task.ts'
 
 const dayMs = 24 * 3600_000
@@ -96,6 +100,7 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
     ...(call.upgrade === undefined ? held.headers : [...held.headers, ['upgrade', call.upgrade] as const]),
     ...scoped(call),
   ]
+  const stable = stableOf(held)
   const digestWithout = (left: ReadonlySet<string>): Buffer =>
     digestOf({
       identity,
@@ -104,7 +109,7 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
       target: held.upstreamTarget,
       headers,
       volatile: left,
-      body: held.bytes,
+      body: stable,
     })
   const digest = digestWithout(volatile)
   const bare = held.idempotencyKey === undefined ? digest : digestWithout(new Set([...volatile, 'idempotency-key']))
@@ -124,16 +129,14 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
     ...(held.reason === undefined ? {} : { reason: held.reason }),
     body: held.bytes.toString('base64'),
   }
+  const fingerprint = maskedPrint(keys, rules)
   const made = makeView({
     held: call.upgrade === undefined ? request : { ...request, headers: shownOf(held.headers, call.upgrade) },
     action,
     rules,
     body: held.body,
     secrets: secretsOf(upstream, request),
-    fingerprint: value =>
-      Buffer.from(keys.fingerprints(value, `mask ${rules[0]?.name ?? ''}`)[0] ?? '', 'base64url')
-        .toString('hex')
-        .slice(0, 8),
+    fingerprint,
   })
   // Once it is open nobody sees what goes through it: whoever approves it must know.
   const view =
@@ -185,7 +188,7 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
     ...(held.trace === undefined ? {} : { trace: held.trace }),
   }
   const { limits } = settings.gate
-  const opened = await store.holds.open({
+  const opening = (shown: View): Opening => ({
     id,
     caller: keys.fingerprints(identity, 'caller').at(-1) ?? '',
     fingerprints: keys.fingerprints(digest, 'digest'),
@@ -203,7 +206,7 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
     facts: held.async
       ? { async: true, ...shownToken(keys, id, caller, held.opaque) }
       : shownToken(keys, id, caller, undefined),
-    sealed: { request: sealRequest(keys, id, request), view: sealView(keys, id, view) },
+    sealed: { request: sealRequest(keys, id, request), view: sealView(keys, id, shown) },
     bytes: held.bytes.length,
     dueAt: head.expiresAt,
     entry: parts.record.entry({
@@ -213,6 +216,27 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
       controls: rules.flatMap(rule => rule.controls),
     }),
   })
+  const open = async (): Promise<Opened> => {
+    if (earlyMs > 0 || !rules.some(rule => rule.preview)) return store.holds.open(opening(view))
+    // A call that joins a hold asks its upstream nothing: without room for another hold of this caller only an old one is found.
+    const plain = opening(view)
+    const found = await store.holds.open({ ...plain, caps: { ...plain.caps, perCaller: 0 } })
+    if (found.word !== 'full' || found.scope !== 'caller') return found
+    const { body } = held
+    const previewed = await preview(parts, {
+      settings,
+      caller,
+      upstream,
+      call,
+      body,
+      action,
+      rules,
+      request,
+      fingerprint,
+    })
+    return store.holds.open(opening({ ...view, preview: previewed }))
+  }
+  const opened = await open()
   switch (opened.word) {
     case 'opened':
       return { id, attached: false }
@@ -246,6 +270,18 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
   }
 }
 
+/** The held bytes without what changes from retry to retry. Compressed ones are taken as they are. */
+const stableOf = ({ upstream, body, bytes }: Held): Uint8Array => {
+  const { volatileJson = [] } = kindOf(upstream)
+  const plain = volatileJson.length > 0 && body.kind === 'json' && body.content === bytes
+  return plain
+    ? withoutValues(
+        bytes,
+        volatileJson.map(pointer => pointer.slice(1).split('/')),
+      )
+    : bytes
+}
+
 // What a grant compares. Keyed per rule, so that equal values under two rules are not to be recognised.
 const likened = (held: Held, headers: readonly Header[], keys: Parts['keys']): Partial<Pick<View, 'parts'>> => {
   const [rule, ...more] = held.rules
@@ -253,7 +289,8 @@ const likened = (held: Held, headers: readonly Header[], keys: Parts['keys']): P
   const { upstream, upstreamTarget: target } = held
   const print = (value: string | Uint8Array): string =>
     keys.fingerprints(value, `grant ${rule.name}`)[0]?.slice(0, 22) ?? ''
-  return { parts: partsOf({ ...held, upstream: upstream.name, target, headers }, print) }
+  const volatile = kindOf(upstream).volatileJson ?? []
+  return { parts: partsOf({ ...held, upstream: upstream.name, target, headers, volatile }, print) }
 }
 
 // Where a signed call goes is in no header that is left: no header of a caller has such a name.
@@ -302,6 +339,8 @@ export type Wait = {
   readonly gone: AbortSignal
   readonly drain: AbortSignal
   readonly taker: Extract<Taker, { readonly kind: 'caller' }>
+  /** Told, each time the call goes on waiting, what it waits for. */
+  readonly waits?: (text: string) => void
   /** The call came with an Idempotency-Key: its hold's end is its answer for as long as the key is kept. */
   readonly keyed: boolean
 }
@@ -338,6 +377,7 @@ export const attend = async (parts: Parts, id: string, wait: Wait): Promise<Ende
         first = false
         if (ended !== 'wait' && ended !== 'again') return ended
         if (until.aborted) return stillWaiting(hold, wait)
+        wait.waits?.(`${whatFor(hold, wait)}${hold.state === 'pending' ? '; waiting for approval' : ''}`)
         await woken.next
       } finally {
         woken.stop()
@@ -466,14 +506,16 @@ const stillWaiting = (hold: Hold, wait: Wait): Ended => {
       where,
     )
   if (wait.prefer.async) return { word: 'waiting', hold }
-  const rules = wait.settings.rules.filter(rule => head.rules.some(ref => ref.name === rule.name))
-  const state =
-    hold.state === 'pending'
-      ? `for ${approversOf(rules).join(', ') || 'its approvers'}`
-      : 'and approved; it is being sent'
   throw new HoldpointError(
     'hold_pending',
-    `Held as ${head.id} ${state}. Run the same call again, or GET ${where.statusUrl}.${hold.state === 'pending' ? ' Nothing was sent.' : ''}`,
+    `${whatFor(hold, wait)}. Run the same call again, or GET ${where.statusUrl}.${hold.state === 'pending' ? ' Nothing was sent.' : ''}`,
     where,
   )
+}
+
+const whatFor = ({ head, state }: Hold, { settings }: Wait): string => {
+  const rules = settings.rules.filter(rule => head.rules.some(ref => ref.name === rule.name))
+  const next =
+    state === 'pending' ? `for ${approversOf(rules).join(', ') || 'its approvers'}` : 'and approved; it is being sent'
+  return `Held as ${head.id} ${next}`
 }

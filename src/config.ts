@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { minimatch } from 'minimatch'
 import type { z } from 'zod'
+import { checkUrls } from './config/aws.ts'
 import { withCertificates } from './config/certificates.ts'
 import { buildChannels } from './config/channels.ts'
 import { type Doubt, doubts } from './config/doubts.ts'
@@ -267,6 +268,7 @@ const build = (
     ),
     path: one.path,
   }))
+  checkUrls(reader, value.upstreams)
   parts.checkUpstreams(reader, upstreams)
   parts.checkListeners(reader, { gate: gate?.listen, console: console?.listen, admin: admin?.listen })
 

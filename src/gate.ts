@@ -60,6 +60,10 @@ type Way = {
   upstream?: Upstream
   action?: NonNullable<Entry['action']>
   rule?: Rule
+  /** As far as rules needed it. */
+  body?: Body
+  /** Ends an answer that is open already; false if none is. */
+  refused?: (error: HoldpointError) => boolean
   /** The call has its entry already; a later error is its end, not a refusal. */
   recorded?: boolean
 }
@@ -166,12 +170,14 @@ export const gate = (parts: Parts): Gate => {
     let judged = ask(call.contentLength === 0 ? { kind: 'none' } : { kind: 'unread' })
     if (judged.judgement.needsBody) {
       read = await take(upstream.limits.inspect)
-      judged = ask(bodyOf(headers, read, upstream.limits.inspect, call.contentLength))
+      way.body = bodyOf(headers, read, upstream.limits.inspect, call.contentLength)
+      judged = ask(way.body)
     }
     if (judged.judgement.outcome === 'hold') {
       read = await takeWhole('held for approval')
       // Judged once more on the whole body: what is held is what was judged.
-      judged = ask(bodyOf(headers, read, upstream.limits.inspect, call.contentLength))
+      way.body = bodyOf(headers, read, upstream.limits.inspect, call.contentLength)
+      judged = ask(way.body)
     }
     const { outcome, rule, rules } = judged.judgement
     const action = judged.actions[0]
@@ -207,13 +213,14 @@ export const gate = (parts: Parts): Gate => {
         bytes,
         actions: judged.actions,
         rules,
-        reason: single(call, 'holdpoint-reason') ?? caller.reason,
+        reason: single(call, 'holdpoint-reason') ?? (way.body && kind.reason?.(way.body)) ?? caller.reason,
         idempotencyKey: idempotencyKey(call),
         async: call.upgrade === undefined && preferOf(call.headers).async,
         trace: traceOf(call),
       },
-      () => {
+      refused => {
         way.recorded = true
+        if (refused !== undefined) way.refused = refused
       },
       way.line,
     )
@@ -338,12 +345,13 @@ export const gate = (parts: Parts): Gate => {
         parts.log.error({ err: toError(unwritable), code: error.code }, 'a refusal could not be recorded')
       }
     }
+    if (way.refused?.(error) === true) return
     // What was not read to its end, or not understood, may hide another request behind it.
     const close = way.call === undefined || error.code === 'malformed' || !request.complete
     const kind = speakerOf(way.upstream, way.call)
     answerError(response, error, {
       close,
-      ...(kind === undefined ? {} : { like: { kind, call: way.call } }),
+      ...(kind === undefined ? {} : { like: { kind, call: way.call, body: way.body } }),
       task: way.call?.path.startsWith('/.holdpoint/') ?? false,
     })
   }

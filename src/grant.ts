@@ -57,6 +57,12 @@ export const grantRule = ({ rules, upgrade }: HoldHead, settings: Settings): Rul
   return settings.rules.find(rule => rule.name === only.name && rule.hash === only.hash)
 }
 
+/** May there be a grant for this hold at all? Asked of every call that waits, before anything is read. */
+export const grantable = ({ head }: Pick<Hold, 'head'>, settings: Settings): boolean => {
+  const rule = grantRule(head, settings)
+  return rule !== undefined && limitsOf(rule) !== undefined
+}
+
 // ---- what the verdicts of a hold make
 
 export const grantId = (hold: string): string => `g_${hold.slice(2)}`
@@ -172,8 +178,7 @@ export const useOf = async (
   stale: ReadonlySet<string>,
 ): Promise<Use | undefined> => {
   const { head, now } = hold
-  const rule = grantRule(head, settings)
-  if (rule === undefined || limitsOf(rule) === undefined) return undefined
+  if (!grantable(hold, settings)) return undefined
   // Where the fate of the same call is not known, a person has to look first.
   if (hold.facts.earlier !== undefined) return undefined
   const found = await store.shelf.list(ofCaller(keys, head))

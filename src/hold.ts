@@ -193,6 +193,14 @@ export const readHold = async (store: Store, keys: KeyRing, id: string): Promise
   return stored === undefined ? undefined : verifiedHold(keys, stored)
 }
 
+/** How a masked value of a hold is told from others: eight hex digits, keyed by the rule that holds it. */
+export const maskedPrint =
+  (keys: KeyRing, [rule]: readonly { readonly name: string }[]) =>
+  (value: string): string =>
+    Buffer.from(keys.fingerprints(value, `mask ${rule?.name ?? ''}`)[0] ?? '', 'base64url')
+      .toString('hex')
+      .slice(0, 8)
+
 /** Names what a reviewer saw: the digest of the bytes and the rules (hashes cover masks and summary) it was shown under. */
 export const viewOf = (head: HoldHead): string =>
   createHash('sha256')

@@ -6,6 +6,8 @@ import { attend, type Held, openHold, type Wait } from './attend.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { toResponse } from './forward.ts'
 import { readHold, shownToken } from './hold.ts'
+import { kindOf } from './judge.ts'
+import { type Meanwhile, meanwhile } from './meanwhile.ts'
 import type { Caller } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { namedPerson, samePerson } from './people.ts'
@@ -19,13 +21,16 @@ import type { Rule, Settings } from './settings.ts'
 import { statusUrl, taskOf } from './task.ts'
 import { seeAnswer, seeToken, writeKept } from './tasks.ts'
 
+type Opened = (refused: Meanwhile['refused'] | undefined) => void
+
 export type Holding = {
   /**
-   * Holds a call until it has an answer. `opened` is called once the hold is on record; `line` is the connection of a call that asks
+   * Holds a call until it has an answer. `opened` is called once the hold is on record, with what ends an answer that was opened while
+   * the call waits; `line` is the connection of a call that asks
    * for a tunnel, which is cut when `cut` aborts.
    * @throws no_owner, reason_required, no_eligible_reviewer, and whatever a hold ends with
    */
-  hold(response: ServerResponse, held: Held, opened: () => void, line?: Line): Promise<void>
+  hold(response: ServerResponse, held: Held, opened: Opened, line?: Line): Promise<void>
   /** Sends an async hold that nobody has sent yet, if it is approved or there is a grant for it. */
   deliver(id: string): Promise<void>
   /** Resolves when nothing is being sent for async callers any more. */
@@ -38,7 +43,7 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
   const waiting = new Map<string, number>()
   const openings = callRate(() => performance.now(), 60_000)
 
-  const hold = async (response: ServerResponse, held: Held, opened: () => void, line?: Line): Promise<void> => {
+  const hold = async (response: ServerResponse, held: Held, opened: Opened, line?: Line): Promise<void> => {
     const { settings, call, caller, rules } = held
     refuseUnheld(held)
     // From the first moment on: a caller may hang up while its hold opens.
@@ -48,18 +53,21 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     const opener = JSON.stringify([caller.issuer, caller.subject, caller.client])
     const { holdsPerMinute } = settings.gate.limits
     const { id, attached } = await openHold(parts, held, openings.look(opener, holdsPerMinute))
-    opened()
-    if (attached) noteAttached(id, held)
-    else openings.early(opener, holdsPerMinute)
     const said = preferOf(call.headers)
     // A tunnel needs its caller's connection: it cannot be fetched later, and a preference may be passed over (RFC 7240 §2).
     const prefer = { ...said, async: said.async && call.upgrade === undefined }
+    const own = [['Holdpoint-Hold', id]] as const
+    const answering = prefer.async ? undefined : kindOf(held.upstream).answering?.(call, held.body)
+    const during = answering && meanwhile(response, own, answering, { attached, limit: settings.gate.limits.answer })
+    opened(during?.refused)
+    if (attached) noteAttached(id, held)
+    else openings.early(opener, holdsPerMinute)
     const full = shortest(rules, approve => approve.waitMs)
     const waitMs = Math.min(prefer.waitMs ?? (prefer.async ? 0 : full), full)
     const taker: Extract<Taker, { kind: 'caller' }> = {
       kind: 'caller',
       by: { caller, call: call.id, address: call.address },
-      sink: toResponse(response, [['Holdpoint-Hold', id]]),
+      sink: during?.sink ?? toResponse(response, own),
       gone: () => response.destroyed,
       trace: call.headers.filter(([name]) => ['traceparent', 'tracestate'].includes(name.toLowerCase())),
       ...(line === undefined ? {} : { tunnel: { line, call, cut } }),
@@ -76,10 +84,15 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
       drain: draining,
       taker,
       keyed,
+      ...(during === undefined ? {} : { waits: during.waits, replay: during.replay }),
     })
   }
 
-  const waited = async (response: ServerResponse, id: string, wait: Wait): Promise<void> => {
+  const waited = async (
+    response: ServerResponse,
+    id: string,
+    wait: Wait & Partial<Pick<Meanwhile, 'replay'>>,
+  ): Promise<void> => {
     const { settings, prefer, gone, taker } = wait
     waiting.set(id, (waiting.get(id) ?? 0) + 1)
     try {
@@ -89,7 +102,8 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
       }
       const ended = await attend(parts, id, wait)
       if (ended.word === 'kept') {
-        writeKept(response, id, ended.answer)
+        if (wait.replay !== undefined) wait.replay(ended.answer)
+        else writeKept(response, id, ended.answer)
         await seeAnswer(parts, id)
       }
       if (ended.word === 'waiting') {

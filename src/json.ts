@@ -57,6 +57,51 @@ const parseText = (text: string): Parsed => {
   }
 }
 
+/**
+ * A text that `parseStrict` accepts without the strings and numbers under these names, one name within the other.
+ * What is left differs wherever anything else does.
+ */
+export const withoutValues = (bytes: Uint8Array, paths: readonly (readonly string[])[]): Uint8Array => {
+  const text = utf8.decode(bytes)
+  const cuts = paths
+    .map(path => spanOf(text, path))
+    .filter(span => span !== undefined)
+    .sort((one, other) => other.start - one.start)
+  return cuts.length === 0
+    ? bytes
+    : Buffer.from(cuts.reduce((left, { start, end }) => left.slice(0, start) + left.slice(end), text))
+}
+
+const spanOf = (
+  text: string,
+  path: readonly string[],
+): { readonly start: number; readonly end: number } | undefined => {
+  const position = { at: 0 }
+  skip(text, position)
+  for (const [depth, name] of path.entries()) if (!enter(text, position, name, depth)) return undefined
+  const start = position.at
+  const value = read(text, position, path.length)
+  return typeof value === 'string' || typeof value === 'number' ? { start, end: position.at } : undefined
+}
+
+/** Goes to the value of a name in the object here, if there is one. */
+const enter = (text: string, position: Position, name: string, depth: number): boolean => {
+  if (text.charCodeAt(position.at) !== 0x7b) return false
+  for (;;) {
+    position.at++
+    skip(text, position)
+    if (text.charCodeAt(position.at) === 0x7d) return false
+    const found = readString(text, position)
+    skip(text, position)
+    position.at++
+    skip(text, position)
+    if (found === name) return true
+    read(text, position, depth + 1)
+    skip(text, position)
+    if (text.charCodeAt(position.at) === 0x7d) return false
+  }
+}
+
 /** A name as the laxest decoder compares it: `ſ` is an s there, and `K` (kelvin) a k. */
 export const foldName = (name: string): string => name.toUpperCase().toLowerCase()
 

@@ -11,6 +11,7 @@ import { graphql } from './upstreams/graphql.ts'
 import { http } from './upstreams/http.ts'
 import { influxdb } from './upstreams/influxdb.ts'
 import { kubernetes } from './upstreams/kubernetes.ts'
+import { mcp } from './upstreams/mcp.ts'
 import { postgrest } from './upstreams/postgrest.ts'
 import { sql } from './upstreams/sql.ts'
 import type { UpstreamKind } from './upstreams/upstream.ts'
@@ -23,6 +24,7 @@ const kinds: { readonly [kind in Upstream['kind']]: UpstreamKind } = {
   graphql,
   influxdb,
   kubernetes,
+  mcp,
   postgrest,
   sql,
 }

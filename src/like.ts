@@ -18,6 +18,8 @@ export type Likened = {
   readonly actions: readonly Action[]
   readonly body: Body
   readonly bytes: Uint8Array
+  /** JSON pointers of what counts for nothing. */
+  readonly volatile?: readonly string[]
 }
 
 /** `print`: a keyed hash, so that nothing of a value is kept. */
@@ -64,8 +66,11 @@ const header = ({ headers }: Likened): Spot[] =>
     .filter(([place]) => place !== 'header.idempotency-key')
     .sort(byName)
 
-const body = ({ body, bytes }: Likened): Spot[] => {
-  const spots = body.kind === 'json' ? json('json.', body.value) : body.kind === 'form' ? form(body.pairs) : undefined
+const body = ({ body, bytes, volatile = [] }: Likened): Spot[] => {
+  const left = new Set(volatile.map(pointer => `json.${pointer}`))
+  const kept = (spot: Spot): Spot => (left.has(spot[0]) ? [spot[0], spot[1], ''] : spot)
+  const spots =
+    body.kind === 'json' ? json('json.', body.value).map(kept) : body.kind === 'form' ? form(body.pairs) : undefined
   const kind: Spot = ['body kind', body.kind, '']
   if (body.kind === 'none') return [kind]
   return spots === undefined || !named(spots) ? [kind, ['body', 'whole', bytes]] : [kind, ...spots]

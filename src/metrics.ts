@@ -1,6 +1,14 @@
 // What this process counts, as Prometheus reads it. Labels are bounded: upstreams and error codes come from configuration and code, and
 // of rules only so many are told apart; never a path, a subject or an address. Counting never fails a call and never delays a move.
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  type Aggregator,
+  AggregatorRegistry,
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  Registry,
+} from 'prom-client'
 import type { Entry } from './nouns.ts'
 import type { Recorder } from './record.ts'
 import { live, type MoveName, type State } from './states.ts'
@@ -31,6 +39,8 @@ export type Meter = {
   /** What is read anew at every scrape. */
   watch(read: () => Promise<Reading>): void
   text(): Promise<string>
+  /** The same as data, to be added up with those of other processes (`mergedMetrics`). */
+  data(): Promise<unknown>
   readonly contentType: string
 }
 
@@ -92,15 +102,26 @@ export const newMeter = (): Meter => {
     labelNames: ['channel'],
     registers,
   })
-  const gauge = (name: string, help: string, ...labelNames: string[]): Gauge =>
-    new Gauge({ name: `holdpoint_${name}`, help, labelNames, registers })
-  const holds = gauge('holds', `Live holds in the store by state and rules (the first ${liveMax}).`, 'state', 'rule')
-  const info = gauge('config_info', 'The configuration in force; always 1.', 'hash')
-  const loaded = gauge('config_loaded_timestamp_seconds', 'When the configuration in force was loaded.')
-  const problems = gauge('config_problems', 'Problems of the newest configuration; above 0 the one before it stays.')
-  const trouble = gauge('audit_trouble', '1 while audit entries cannot be written to the store.')
-  const issuers = gauge('issuers_in_trouble', 'Issuers whose keys or answers cannot be had at present.')
-  const store = gauge('store_up', '1 while the store answers.')
+  // Of several processes each says it of all: added up it would be wrong.
+  const gauge = (aggregator: Aggregator, name: string, help: string, ...labelNames: string[]): Gauge =>
+    new Gauge({ name: `holdpoint_${name}`, help, labelNames, registers, aggregator })
+  const holds = gauge(
+    'max',
+    'holds',
+    `Live holds in the store by state and rules (the first ${liveMax}).`,
+    'state',
+    'rule',
+  )
+  const info = gauge('first', 'config_info', 'The configuration in force; always 1.', 'hash')
+  const loaded = gauge('min', 'config_loaded_timestamp_seconds', 'When the configuration in force was loaded.')
+  const problems = gauge(
+    'max',
+    'config_problems',
+    'Problems of the newest configuration; above 0 the one before it stays.',
+  )
+  const trouble = gauge('max', 'audit_trouble', '1 while audit entries cannot be written to the store.')
+  const issuers = gauge('max', 'issuers_in_trouble', 'Issuers whose keys or answers cannot be had at present.')
+  const store = gauge('min', 'store_up', '1 while the store answers.')
 
   const seenRules = new Set<string>()
   const ruleLabel = (rule: string): string => {
@@ -163,6 +184,10 @@ export const newMeter = (): Meter => {
     async text() {
       await refresh()
       return registry.metrics()
+    },
+    async data() {
+      await refresh()
+      return registry.getMetricsAsJSON()
     },
     contentType: registry.contentType,
   }
@@ -254,3 +279,10 @@ export const liveHolds = (
     return known
   }
 }
+
+/** The type of the text that Prometheus reads. */
+export const metricsType = Registry.PROMETHEUS_CONTENT_TYPE
+
+/** The metrics of several processes as one text. */
+export const mergedMetrics = (all: readonly unknown[]): Promise<string> =>
+  AggregatorRegistry.aggregate(all as object[][]).metrics()

@@ -12,6 +12,9 @@ import type { Rule, Settings } from './settings.ts'
 import { withoutFingerprints } from './show.ts'
 import { challengeOf } from './step-up.ts'
 
+/** How long a hold of a rule with grants waits before channels hear of it. */
+const grantMs = 1_000
+
 /** One thing to tell, and since when (or from when on) by the store's clock. `key` names it once and for all within its hold. */
 export type Step = { readonly key: string; readonly occasion: Occasion; readonly at: number }
 
@@ -39,9 +42,11 @@ export const stepsOf = (hold: Hold, rules: readonly Rule[], channel: string): re
     .map(({ afterMs }) => head.openedAt + afterMs)
   const from = first ? head.openedAt : Math.min(...escalations)
   const decidedAt = pending ? Number.POSITIVE_INFINITY : (facts.approvedAt ?? facts.closedAt ?? now)
-  if (from >= decidedAt) return []
+  if (!first && from >= decidedAt) return []
   const steps: Step[] = []
-  if (first) steps.push({ key: 'opened', occasion: 'opened', at: from })
+  // A call that a grant lets go is gone at once, and nobody is to be called for it.
+  const granted = pending && rules.some(rule => rule.approve.some(({ grant }) => grant !== undefined))
+  if (first) steps.push({ key: 'opened', occasion: 'opened', at: from + (granted ? grantMs : 0) })
   if (pending) {
     for (const at of new Set(escalations))
       steps.push({ key: `escalated ${at - head.openedAt}`, occasion: 'escalated', at })
@@ -82,7 +87,7 @@ export const noticeOf = (
     url: `${settings.console.url}/holds/${head.id}`,
     rules: head.rules.map(({ name }) => name),
     upstream: head.upstream,
-    approvers: approversOf(rules),
+    approvers: approversOf(rules, hold.now - head.openedAt),
     openedAt: head.openedAt,
     expiresAt: head.expiresAt,
     votes: { have: needed - missing, needed },

@@ -46,6 +46,8 @@ export const notify = (parts: Parts, channels: () => ReadonlyMap<string, Channel
   const noting = new Set<Promise<void>>()
   let closed = false
   let down = false
+  /** Something could not be noted: once the store answers, everything is looked at. */
+  let missed = false
   let turning: Promise<void> | undefined
   let again = false
 
@@ -77,7 +79,10 @@ export const notify = (parts: Parts, channels: () => ReadonlyMap<string, Channel
     if (channels().size === 0) return
     const noted: Promise<void> = work()
       .then(wake)
-      .catch(error => log.warn({ err: toError(error) }, 'what channels are to be told cannot be noted'))
+      .catch(error => {
+        missed = true
+        log.warn({ err: toError(error) }, 'what channels are to be told cannot be noted')
+      })
       .finally(() => noting.delete(noted))
     noting.add(noted)
   }
@@ -107,6 +112,10 @@ export const notify = (parts: Parts, channels: () => ReadonlyMap<string, Channel
         busy.add(work)
       }
       down = false
+      if (missed) {
+        missed = false
+        note(everything)
+      }
     } catch (error) {
       if (!down) log.warn({ err: toError(error) }, 'the outbox cannot be read')
       down = true
@@ -119,7 +128,8 @@ export const notify = (parts: Parts, channels: () => ReadonlyMap<string, Channel
     let view: View | undefined
     for (;;) {
       const hold = await readHold(store, keys, item.key)
-      if (hold === undefined || sheet === undefined) return void (await store.outbox.write(item, item.value, 'done'))
+      // Not ours to read: of a newer replica, or changed in the store.
+      if (hold === undefined || sheet === undefined) return void (await store.outbox.write(item, item.value, 'parked'))
       const rules = rulesOf(hold, parts.settings())
       const work = tasksOf(hold, rules, sheet)
       if (work.length === 0 || closed)
@@ -202,13 +212,19 @@ export const notify = (parts: Parts, channels: () => ReadonlyMap<string, Channel
     const hold = await readHold(store, keys, id)
     if (!channels().has(name) || hold === undefined) return undefined
     const steps = stepsOf(hold, rulesOf(hold, parts.settings()), name)
-    const step = steps.findLast(({ at, occasion }) => at <= hold.now && !apart.has(occasion))
-    return step && noticeFor(name, step, hold, await openView(store, keys, id))
+    const due = steps.filter(({ at }) => at <= hold.now)
+    const step = due.findLast(({ occasion }) => !apart.has(occasion)) ?? due[0]
+    if (step === undefined) return undefined
+    // Where it was heard of only when it was escalated, that is its beginning.
+    const said = apart.has(step.occasion) ? { ...step, occasion: 'opened' as const } : step
+    return noticeFor(name, said, hold, await openView(store, keys, id))
   }
 
   const failed = (hold: Hold, name: string, tries: number, last: boolean, why: string, error: unknown): void => {
     parts.meter.channelFailed(name)
-    log.warn({ hold: hold.head.id, channel: name, tries, why, err: toError(error) }, 'a channel could not be told')
+    // What is behind an Unreached may name the address, and the address may be the credential.
+    const known = error instanceof Unreached ? {} : { err: toError(error) }
+    log.warn({ hold: hold.head.id, channel: name, tries, why, ...known }, 'a channel could not be told')
     if (tries > 1 && !last) return
     try {
       const detail = `${name}: ${why}${last ? `; given up after ${tries} tries` : ''}`

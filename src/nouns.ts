@@ -377,9 +377,13 @@ export type View = {
   readonly total: number
   /** Paths of values hidden by key name or as certain secrets, not by the rule's own `mask`: they make the hold partly seen. */
   readonly unseen: readonly string[]
+  readonly preview?: Preview
   /** What a grant compares, where the rule allows grants. Shown to nobody. */
   readonly parts?: readonly Part[]
 }
+
+/** What the upstream said, when the hold opened, the call would change: masked lines that begin with `-`, `+` or a space. Or why there is none. */
+export type Preview = { readonly kind: 'shown'; readonly text: string } | { readonly kind: 'none'; readonly why: string }
 
 /** `text` is masked and printable (control, bidi and invisible characters are written as escapes), and always the whole of it. */
 export type ViewBody =
@@ -425,6 +429,7 @@ export type HoldView = {
     readonly headers: readonly Header[]
     readonly body: ViewBody
   }
+  readonly preview?: Preview
   /** `unseen`: paths of hidden values that make it partly seen; `looked_at`: those that the one who asks had revealed. */
   readonly hidden: {
     readonly bytes: number

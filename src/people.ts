@@ -310,7 +310,7 @@ export const standing = (
     return {
       may: false,
       code: 'not_approver',
-      detail: `It takes somebody of ${approversOf(rules).join(', ') || "the rule's approvers"}.`,
+      detail: `It takes somebody of ${approversOf(rules, waitedMs).join(', ') || "the rule's approvers"}.`,
     }
   }
   return { may: true }
@@ -365,9 +365,16 @@ const barredFrom = (
   return undefined
 }
 
-/** The groups and people a hold waits for, readable, without duplicates. */
-export const approversOf = (rules: readonly Rule[]): readonly string[] => [
-  ...new Set(rules.flatMap(rule => rule.approve.flatMap(approve => [...approve.groups, ...approve.people]))),
+/** The groups and people a hold waits for that has waited so long, readable, without duplicates. */
+export const approversOf = (rules: readonly Rule[], waitedMs = 0): readonly string[] => [
+  ...new Set(
+    rules.flatMap(rule =>
+      rule.approve.flatMap(({ escalate, groups, people }) => [
+        ...[...groups, ...people],
+        ...(escalate !== undefined && waitedMs >= escalate.afterMs ? [...escalate.groups, ...escalate.people] : []),
+      ]),
+    ),
+  ),
 ]
 
 /** A counted vote: whose keys, as whom they qualify, and how long the hold had waited for it. */

@@ -3,7 +3,7 @@
 import type { Duplex } from 'node:stream'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, type MemoryAnswer, rebuilt, type Sending, type Sink, targetAt, toMemory } from './forward.ts'
-import { aboutGrant, makersOf, type Use, useOf } from './grant.ts'
+import { aboutGrant, grantable, makersOf, type Use, useOf } from './grant.ts'
 import { endToldMs, keptToken, openRequest, readHold, sealAnswer, uncertainMs } from './hold.ts'
 import { located } from './judge.ts'
 import type { Call, Caller, Entry, Header, HeldCall, Hold, HoldFacts, Reviewer } from './nouns.ts'
@@ -73,6 +73,7 @@ const attempt = async (
   const { id } = hold.head
   const waits = hold.state === 'pending'
   if (hold.state !== 'approved' && !waits) return { word: 'moved' }
+  if (waits && !grantable(hold, settings)) return { word: 'held' }
   await parts.freezes.read()
   // The fact only says where to look: what lets the call go is proved again.
   const use = waits || hold.facts.grant !== undefined ? await useOf(parts, hold, settings, stale) : undefined

@@ -2,7 +2,7 @@
 // only in the answer to whoever asked: it is in no log, no event, no message and no store. What a rule's own `mask` hides stays hidden.
 import type { Desk } from './console/desk.ts'
 import { HoldpointError } from './errors.ts'
-import { openRequest, openView, viewOf } from './hold.ts'
+import { maskedPrint, openRequest, openView, viewOf } from './hold.ts'
 import { secretsOf } from './judge.ts'
 import { looks } from './looks.ts'
 import { revealed } from './mask.ts'
@@ -50,22 +50,26 @@ export const revealing = (parts: Parts, read: ReturnType<typeof reading>): Desk[
     return { held, view, rules: now.rules, secrets: secretsOf(now.upstream, held) }
   }
 
-  return async (reviewer, id, { field, view: asked }) => {
+  return async (reviewer, id, { field, view: shown }) => {
     const { hold, settings } = await read.seen(reviewer, id)
     const about = { ...aboutHold(hold.head), reviewer: whoReviews(reviewer) }
-    const { held, view, rules, secrets } = await permitted(reviewer, hold, settings, asked).catch(async error => {
+    const { held, view, rules, secrets } = await permitted(reviewer, hold, settings, shown).catch(async error => {
       if (error instanceof HoldpointError && (error.status < 500 || error.code === 'frozen')) {
         record.note({ ...about, kind: 'reveal.refused', code: error.code })
         await record.flush()
       }
       throw error
     })
-    const values = view.unseen.includes(field)
-      ? revealed(
-          { held, action: hold.head.action, rules, body: { kind: 'unread' }, secrets, fingerprint: () => '' },
-          field,
-        )
-      : undefined
+    const asked = {
+      held,
+      action: hold.head.action,
+      rules,
+      body: { kind: 'unread' },
+      secrets,
+      // Of a path below a name that is hidden itself, the mark of that name is a part.
+      fingerprint: maskedPrint(keys, rules),
+    } as const
+    const values = revealed(asked, field)
     if (values === undefined)
       throw new HoldpointError('malformed', "field: must be one of the hold's hidden.unseen.", { hold: id })
     if (values.length === 0)

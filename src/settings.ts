@@ -159,6 +159,7 @@ export type Upstream = {
     | 'graphql'
     | 'influxdb'
     | 'kubernetes'
+    | 'mcp'
     | 'postgrest'
     | 'sql'
   /** Without a trailing slash. An aws upstream without one of its own has the public address; each call goes to its service (located). */
@@ -267,6 +268,8 @@ export type SlackSettings = ChannelBasics & {
   readonly team: string
   readonly channel: string
   readonly apiUrl: string
+  /** The people behind a call are told of it directly, too. */
+  readonly dm?: 'owner' | undefined
 }
 
 export type WebhookSettings = ChannelBasics & {
@@ -335,6 +338,8 @@ export type Rule = {
   readonly show: readonly string[]
   readonly mask: readonly string[]
   readonly controls: readonly string[]
+  /** Reviewers are shown what the call would change, where the upstream's kind can tell. */
+  readonly preview?: true
   /** Over everything the rule says (canonical JSON, names of reviewers resolved), hex. */
   readonly hash: string
 }

@@ -182,7 +182,7 @@ export const reading = (parts: Parts) => {
       ...rowOf(reviewer, hold, view, settings),
       view: viewOf(head),
       ...(view?.reason === undefined ? {} : { reason: view.reason }),
-      approvers: approversOf(rules),
+      approvers: approversOf(rules, hold.now - head.openedAt),
       policy: { config: head.configHash, rules: head.rules.map(rule => rule.hash) },
       request: {
         method: head.method,
@@ -190,6 +190,7 @@ export const reading = (parts: Parts) => {
         headers: view?.headers ?? [],
         body: view?.body ?? { kind: 'none' },
       },
+      ...(view?.preview === undefined ? {} : { preview: view.preview }),
       hidden: hiddenOf(view, view === undefined ? [] : await looked.of(reviewer, head, view), rules),
       digest: head.digest,
       verdicts: hold.verdicts.map(verdict => ({
@@ -241,6 +242,8 @@ export const reading = (parts: Parts) => {
     const settings = parts.settings()
     const wanted = statesOf(query.status)
     const waiting = wanted.every(state => live.has(state))
+    if (waiting && (query.fromAt !== undefined || query.toAt !== undefined))
+      throw new HoldpointError('malformed', '"from" and "to" say when a hold closed: ask for a status of closed holds.')
     const found: Hold[] = []
     const limit = Math.min(Math.max(1, query.limit), pageMax)
     const place = `list:${query.status}:${reviewer.login}:${reviewer.subject}`

@@ -78,7 +78,7 @@ it('what no table lists is unknown', () => {
     fc.property(fc.constantFrom('iam', 's3', 'lambda'), words, words, (service, path, word) => {
       const form = new URLSearchParams({ Action: `Zz${word}` }).toString()
       const body = service === 'iam' ? { form } : { json: {} }
-      const of = seen({ scope: `us-east-1/${service}`, ...body, query: service === 's3' ? 'zz' : 'a=b' })
+      const of = seen({ scope: `us-east-1/${service}`, ...body, ...(service === 'iam' ? {} : { query: 'zz' }) })
       const [action] = described({ ...of, path: service === 'iam' ? '/' : `/zz/${path}` })
       expect(action).toMatchObject({ name: 'aws:unknown', access: 'unknown', unknown: ['*'] })
     }),
@@ -264,6 +264,12 @@ describe('the framing of a streamed body', () => {
       }),
     )
   })
+})
+
+it('hides the keys with which S3 seals an object for its caller', () => {
+  const headers = { 'x-amz-server-side-encryption-customer-key': 'a' }
+  const of = seen({ scope: 'eu-central-1/s3', method: 'PUT', path: '/b1/k', headers })
+  expect(aws.secrets?.(of)).toContain('header.x-amz-server-side-encryption-customer-key')
 })
 
 it.each([

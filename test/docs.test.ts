@@ -55,9 +55,11 @@ test('the configuration in README.md is one that starts', async () => {
 test('the commands in README.md and CHANGELOG.md are those that exist', async () => {
   const { stdout } = await runHoldpoint(['--help'])
   const [, list = ''] = /Commands:\n([\s\S]*?)\n\n/.exec(`${stdout}\n\n`) ?? []
-  const existing = [...list.matchAll(/^ {2}([a-z]+)/gm)].map(([, name = '']) => name).filter(name => name !== 'help')
-  const named = [...read('README.md').matchAll(/`holdpoint ([a-z]+)/g)].map(([, name = '']) => name)
+  const existing = [...list.matchAll(/^ {2}([a-z][a-z-]*)/gm)]
+    .map(([, name = '']) => name)
+    .filter(name => name !== 'help')
+  const named = [...read('README.md').matchAll(/`holdpoint ([a-z][a-z-]*)/g)].map(([, name = '']) => name)
   expect(named.sort()).toEqual(existing.sort())
   const [, changed = ''] = /^- Commands: (.*)$/m.exec(read('CHANGELOG.md')) ?? []
-  expect([...changed.matchAll(/`([a-z]+)`/g)].map(([, name = '']) => name).sort()).toEqual(existing.sort())
+  expect([...changed.matchAll(/`([a-z][a-z-]*)`/g)].map(([, name = '']) => name).sort()).toEqual(existing.sort())
 })

@@ -241,3 +241,63 @@ test('a refusal is a Status', () => {
     code: 503,
   })
 })
+
+// ---- what may be asked beforehand
+
+const asked = (call: string, body = '', headers: Call['headers'] = [], more: Partial<Call> = {}) => {
+  const seen = callOf(call, headers, { contentLength: body.length, ...more })
+  const parsed = parseBody([['Content-Type', 'application/json'], ...headers], Buffer.from(body), 1 << 20)
+  return kubernetes.rehearsal?.({ call: seen, path: seen.path, body: parsed, upstream })
+}
+
+test('how it is, and how it would be', () => {
+  const headers = [
+    ['Accept', 'application/json;as=Table'],
+    ['Accept-Encoding', 'gzip'],
+    ['Content-Type', 'application/merge-patch+json'],
+  ] as const
+  const path = '/apis/apps/v1/namespaces/prod/deployments/web'
+  expect(asked(`PATCH ${path}?fieldManager=a`, '{"spec":{}}', headers)).toEqual({
+    before: { method: 'GET', target: path, headers: [['Accept', 'application/json']], body: undefined },
+    after: {
+      method: 'PATCH',
+      target: `${path}?fieldManager=a&dryRun=All`,
+      headers: [headers[2], ['Accept', 'application/json']],
+      body: Buffer.from('{"spec":{}}'),
+    },
+    removes: false,
+  })
+  expect(asked('POST /api/v1/namespaces/prod/pods', '{}')).toMatchObject({ before: undefined, removes: false })
+  expect(asked(`DELETE ${path}`)).toMatchObject({
+    after: { target: `${path}?dryRun=All`, body: undefined },
+    removes: true,
+  })
+  const deletion = asked(`DELETE ${path}`, '{"dryRun":[],"gracePeriodSeconds":0}')
+  expect(String((deletion as { after: { body: Buffer } }).after.body)).toBe('{"dryRun":["All"],"gracePeriodSeconds":0}')
+})
+
+test.each([
+  ['reading', 'GET /api/v1/namespaces/prod/pods/web', ''],
+  ['a shell', 'POST /api/v1/namespaces/prod/pods/web/exec', ''],
+  ['through the server', 'POST /api/v1/namespaces/prod/services/a/proxy/b', ''],
+  ['through the server, as it was', 'DELETE /api/v1/proxy/namespaces/prod/pods/web', ''],
+  ['a token', 'POST /api/v1/namespaces/prod/serviceaccounts/a/token', '{}'],
+  ['an eviction', 'POST /api/v1/namespaces/prod/pods/web/eviction', '{}'],
+  ['all of them', 'DELETE /api/v1/namespaces/prod/pods', ''],
+  ['a binding', 'POST /api/v1/namespaces/prod/bindings', '{}'],
+  ['an API of somebody else', 'DELETE /apis/acme.io/v1/namespaces/prod/things/a', ''],
+  ['a rehearsal', 'DELETE /api/v1/namespaces/prod/pods/web?dryRun=All', ''],
+  ['what may be one', 'DELETE /api/v1/namespaces/prod/pods/web?dryRun=None', ''],
+  ['by its name in escapes', 'PATCH /api/v1/namespaces/prod/pods/web?dry%52un=x', '{}'],
+  ['a deletion that is a list', 'DELETE /api/v1/namespaces/prod/pods/web', '[]'],
+  ['a deletion that cannot be read', 'DELETE /api/v1/namespaces/prod/pods/web', '{"a":1,"a":2}'],
+  ['no resource', 'POST /version', '{}'],
+])('nothing is asked of %s', (_, call, body) => {
+  expect(asked(call, body)).toEqual(expect.any(String))
+})
+
+test('nothing is asked of a body that nobody could read', () => {
+  const call = callOf('PATCH /api/v1/namespaces/prod/pods/web', [], { contentLength: 5 })
+  const body: Body = { kind: 'unknown', why: 'it is larger than limits.inspect', size: 5 }
+  expect(kubernetes.rehearsal?.({ call, path: call.path, body, upstream })).toEqual(expect.any(String))
+})

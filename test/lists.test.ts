@@ -63,6 +63,7 @@ describe('the history', () => {
     expect((await closed('limit=1')).map(page => page.length)).toEqual([1, 1])
     expect(words((await ana.visit(`${stage.url}/history?to=2020-01-01`)).text)).toContain('Nothing fits this filter.')
     expect((await get(ana, '/history?from=yesterday')).status).toBe(400)
+    expect((await get(ana, '/api/holds?status=pending&from=2020-01-01')).status).toBe(400)
     expect((await stage.read(late)).state).toBe('pending')
   })
 
@@ -188,6 +189,17 @@ describe('how rules fared', () => {
 })
 
 describe('beside a hold', () => {
+  test('what cannot be decided along with it is named, and the hold itself is decided', async () => {
+    const [id, done] = [await stage.hold(), await stage.hold()]
+    const { view: other = '' } = await ana.fields(`/holds/${done}`)
+    await decide(done, 'deny')
+    const { csrf = '', view = '' } = await ana.fields(`/holds/${id}`)
+    const form = { csrf, view, also: `${done}.${other} h_nobody.x nothing` }
+    const { status, text } = await ana.visit(`${stage.url}/holds/${id}/approve`, { form })
+    expect([status, (await stage.read(id)).state, (await stage.read(done)).state]).toEqual([409, 'approved', 'denied'])
+    expect(words(text)).toMatch(/Not all of them were decided.*It is denied already.*h_nobody: .*nothing: /)
+  })
+
   test('stands what its caller did lately, as far as the reader may see it', async () => {
     const caller = { subject: 'agent-lately' }
     const [one, two, other] = [await stage.hold({ caller }), await stage.hold({ caller }), await stage.hold()]

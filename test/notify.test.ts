@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Channel, type Notice, Unreached } from '../src/channels/channel.ts'
 import { decide } from '../src/decide.ts'
+import { HoldpointError } from '../src/errors.ts'
 import { type Notify, notify } from '../src/notify.ts'
 import type { Reviewer } from '../src/nouns.ts'
 import type { Approve, Rule, Settings } from '../src/settings.ts'
@@ -248,6 +249,27 @@ test('what was opened while nobody was there is told after the start, and what w
   })
 })
 
+test('what could not be noted while the store was away is made up for', async () => {
+  const { store } = stage.parts
+  let away = false
+  const wake = async (key?: string): Promise<void> => {
+    if (away) throw new HoldpointError('store_unavailable')
+    await store.outbox.wake(key)
+  }
+  const parts = { ...stage.parts, store: { ...store, outbox: { ...store.outbox, wake } } }
+  telling.push(notify(parts, () => new Map([['ops', ops]])))
+  const hold = await stage.hold()
+  await heard(ops, 1)
+  await quiet(hold)
+  away = true
+  await say(hold, 'deny')
+  const other = await stage.hold()
+  await heard(ops, 2)
+  expect(ops.heard.at(-1)?.notice.hold).toBe(other)
+  away = false
+  expect((await heard(ops, 3)).at(-1)?.notice).toMatchObject({ hold, occasion: 'denied' })
+})
+
 test.each([
   { name: 'it arrived', arrive: { arrived: true }, more: 0 },
   { name: 'it did not', arrive: { arrived: false }, more: 1 },
@@ -297,6 +319,19 @@ test('a hold that nobody heard of is not announced once it is decided', async ()
   expect(ops.heard.map(({ notice }) => notice.hold)).toEqual([other])
 })
 
+test('where a grant may let a call go at once, nobody is called for it before that is clear', async () => {
+  stage.settings = withRule(stage.settings, {}, { grant: { uses: 1, forMs: dayMs } as Approve['grant'] & object })
+  start(ops)
+  const hold = await stage.hold()
+  await eventually(async () => ((await stage.store.outbox.get(hold)) === undefined ? undefined : true))
+  await say(hold, 'deny')
+  stage.pass(5_000)
+  const other = await stage.hold()
+  stage.pass(1_001)
+  await heard(ops, 1)
+  expect(ops.heard.map(({ notice }) => notice.hold)).toEqual([other])
+})
+
 test('half of its time over, it is told again; then it escalates: to more channels, and to more people', async () => {
   const escalate = { afterMs: 20 * minuteMs, notify: ['heads'], groups: ['idp:heads'], people: [] }
   stage.settings = withRule(stage.settings, {}, { withinMs: 30 * minuteMs, escalate })
@@ -314,7 +349,10 @@ test('half of its time over, it is told again; then it escalates: to more channe
   await quiet(hold)
   stage.pass(5 * minuteMs)
   expect((await heard(ops, 3)).at(-1)?.notice.occasion).toBe('escalated')
-  expect((await heard(heads, 1)).at(-1)).toMatchObject({ earlier: undefined, notice: { occasion: 'escalated' } })
+  expect((await heard(heads, 1)).at(-1)).toMatchObject({
+    earlier: undefined,
+    notice: { occasion: 'escalated', approvers: ['finance-leads', 'idp:heads'] },
+  })
   expect((await say(hold, 'approve', head)).status).toBe('approved')
   expect((await heard(heads, 2)).at(-1)?.notice).toMatchObject({ occasion: 'approved', by: 'Dora Lind' })
 })
@@ -344,9 +382,9 @@ test('nobody who writes to the store can point a message elsewhere', async () =>
   const item = await eventually(async () => (await stage.store.outbox.claim(1, minuteMs))[0])
   await stage.store.outbox.write(item, value, { dueAt: 0 })
   await say(other, 'deny')
-  await eventually(async () => {
-    for (const one of telling) one.wake()
-    return (await stage.store.outbox.get(other)) === undefined ? true : undefined
-  })
-  expect(ops.heard).toHaveLength(2)
+  const third = await stage.hold()
+  expect((await heard(ops, 3)).at(-1)?.notice.hold).toBe(third)
+  await quiet(third)
+  expect(await stage.store.outbox.get(other)).toBe(value)
+  expect(ops.heard).toHaveLength(3)
 })

@@ -8,6 +8,7 @@ import { type Browser, type ConsoleStage, startConsole, streamOf, words } from '
 import { people } from './support/people.ts'
 
 const cleo = { ...people.cleo, groups: ['security'] }
+const erin = { id: 'erin', name: 'Erin Voss', email: 'erin@acme.test', groups: ['platform'] }
 const canary = 'hp-canary-q7Zk2v'
 const body = JSON.stringify({
   amount: 250,
@@ -22,7 +23,7 @@ let ana: Browser
 let first: Settings
 
 beforeAll(async () => {
-  stage = await startConsole({ people: [...Object.values(people).filter(one => one.id !== 'cleo'), cleo] })
+  stage = await startConsole({ people: [...Object.values(people).filter(one => one.id !== 'cleo'), cleo, erin] })
   ana = await stage.browserOf(people.ana)
   first = stage.settings
 })
@@ -125,6 +126,15 @@ describe('an eligible reviewer', () => {
     expect((await look(ana, id, field)).json).toMatchObject({ field, values })
   })
 
+  test('sees a value below a name that is hidden itself', async () => {
+    const name = `ghp_${'a1B2'.repeat(9)}`
+    const id = await stage.hold({ body: JSON.stringify({ [name]: { password: canary } }) })
+    const { unseen } = (await show(ana, id)).hidden
+    expect(unseen).toHaveLength(2)
+    const values = await Promise.all(unseen.map(async field => (await look(ana, id, field)).json.values))
+    expect(values.flat().toSorted()).toEqual([name, canary])
+  })
+
   test('sees it on the page, and again only by asking again', async () => {
     const id = await stage.hold({ body })
     const { csrf = '', view = '' } = await ana.fields(`/holds/${id}`)
@@ -149,10 +159,12 @@ describe('an eligible reviewer', () => {
     expect((await show(ana, id)).hidden.looked_at).toEqual([])
   })
 
-  test('who looks twice at once has looked at both', async () => {
-    const id = await stage.hold({ body })
-    await Promise.all(paths.map(path => look(ana, id, path)))
-    expect((await show(ana, id)).hidden).toMatchObject({ looked_at: paths, not_looked_at: 0, must_confirm: false })
+  test('who looks at several at once has looked at all of them', async () => {
+    const names = Array.from({ length: 12 }, (_, n) => `k${n}_password`)
+    const id = await stage.hold({ body: JSON.stringify(Object.fromEntries(names.map(name => [name, canary]))) })
+    const all = names.map(name => `json./${name}`)
+    await Promise.all(all.map(path => look(ana, id, path)))
+    expect((await show(ana, id)).hidden).toMatchObject({ looked_at: all, not_looked_at: 0, must_confirm: false })
   })
 })
 
@@ -181,6 +193,50 @@ describe('nothing is revealed', () => {
     const { view } = await show(ana, id)
     await ask(ana, `${id}/deny`, {})
     expect((await look(ana, id, 'json./password', view)).json).toMatchObject({ code: 'already_decided' })
+  })
+
+  test('once it is approved, though it has not been sent', async () => {
+    const id = await stage.hold({ body })
+    await approve(ana, id, { unseen: 2 })
+    expect((await stage.read(id)).state).toBe('approved')
+    expect((await look(ana, id, 'json./password')).json).toMatchObject({ code: 'already_decided' })
+  })
+
+  test('once its time is over', async () => {
+    withRule({}, { withinMs: 60_000 })
+    const id = await stage.hold({ body })
+    stage.pass(60_000)
+    expect((await look(ana, id, 'json./password')).json).toMatchObject({ code: 'already_decided' })
+    expect((await stage.read(id)).state).toBe('pending')
+  })
+
+  test('without the sign-in that the rule wants for an approval', async () => {
+    withRule({}, { stepUp: { acr: [], maxAgeMs: 1_000 } })
+    stage.pass(5_000)
+    const id = await stage.hold({ body })
+    expect((await show(ana, id)).you.may_reveal).toBe(false)
+    expect((await look(ana, id, 'json./password')).json).toMatchObject({ code: 'insufficient_user_authentication' })
+  })
+
+  test('to somebody whom an operator stopped', async () => {
+    const id = await stage.hold({ body })
+    const operator = await stage.browserOf(erin)
+    const change = async (method: string, path: string, sent?: object) => {
+      const answer = await fetch(`${stage.url}/api/freezes${path}`, {
+        method,
+        headers: {
+          ...{ cookie: `holdpoint_session=${operator.session()}`, 'content-type': 'application/json' },
+          ...{ origin: stage.url, 'x-csrf-token': await csrfOf(operator) },
+        },
+        ...(sent === undefined ? {} : { body: JSON.stringify(sent) }),
+      })
+      return (await answer.json()) as { readonly id: string }
+    }
+    const freeze = await change('POST', '', { what: 'person', value: people.ana.email, reason: 'laptop stolen' })
+    const answer = await look(ana, id, 'json./password')
+    await change('DELETE', `/${freeze.id}`)
+    expect(answer.json).toMatchObject({ code: 'frozen' })
+    expect((await refusals()).at(-1)).toMatchObject({ hold: id, code: 'frozen' })
   })
 
   test.each([

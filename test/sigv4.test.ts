@@ -106,7 +106,7 @@ it('signs as aws4 does', () => {
 })
 
 it('signs as @smithy/signature-v4 does', async () => {
-  const plain = requests.filter(({ path, query }) => !/[!'()*]/.test(JSON.stringify([path, query])))
+  const plain = requests.filter(({ path, query }) => !/[!'()*]|%2F/.test(JSON.stringify([path, query])))
   await fc.assert(
     fc.asyncProperty(plain, async ({ service, method, path, query, body }) => {
       const target = pathOf(path)

@@ -165,6 +165,27 @@ test('votes show as they come, and one person is one of them', async () => {
   expect(await stateOf(hold)).toBe('approved')
 })
 
+test('the owner is told directly, if that is wanted: once, with nothing to decide by, and how it ended', async () => {
+  stage.settings = { ...stage.settings, channels: [{ ...slackSettings(), dm: 'owner' }] }
+  const { hold, value } = await told()
+  const direct = await eventually(async () =>
+    slack.requests.find(
+      one =>
+        one.method === 'chat.postMessage' && String(one.channel).startsWith('D') && JSON.stringify(one).includes(hold),
+    ),
+  )
+  expect(textsOf(direct)).toContain('You are behind this call')
+  expect(buttonsOf(direct as unknown as Message).map(({ action_id }) => action_id)).toEqual(['open'])
+  await link(people.ana)
+  await click({ value })
+  await settled(hold, 'Approved by Ana Ruiz')
+  await eventually(async () =>
+    slack.requests.find(
+      one => one.method === 'chat.update' && one.channel === direct.channel && textsOf(one).includes('Approved by Ana'),
+    ),
+  )
+})
+
 describe('who does not decide', () => {
   test('an account that nobody linked is told how, in private, and is on record', async () => {
     const { hold, value } = await told()

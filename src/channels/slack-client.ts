@@ -28,6 +28,8 @@ export type SlackClient = {
   /** The message of a hold, among those since `sinceAt`. */
   find(hold: string, sinceAt: number): Promise<Spot | undefined>
   member(user: string): Promise<Member>
+  /** Posts to the one who has this address; undefined if nobody of the workspace has it. */
+  direct(email: string, message: Message): Promise<Spot | undefined>
   whisper(user: string, message: Message): Promise<void>
   open(trigger: string, view: object): Promise<void>
 }
@@ -114,6 +116,18 @@ export const slackClient = ({ token, channel, apiUrl }: SlackSettings): SlackCli
         deleted: found.deleted === true,
         stranger: found.is_stranger === true,
       }
+    },
+    async direct(email, message) {
+      const found = (await ask('users.lookupByEmail', { email }).catch((error: Unreached) => {
+        if (error.message.endsWith(' users_not_found')) return {}
+        throw error
+      })) as { user?: { id?: string; deleted?: boolean } }
+      if (found.user?.id === undefined || found.user.deleted === true) return undefined
+      const { channel: to } = (await ask('conversations.open', { users: found.user.id })) as {
+        channel?: { id?: string }
+      }
+      const { channel: posted, ts } = await ask('chat.postMessage', { channel: to?.id, ...message, ...inert })
+      return { channel: String(posted), ts: String(ts) }
     },
     async whisper(user, message) {
       await ask('chat.postEphemeral', { channel, user, ...message, parse: 'none', link_names: false })

@@ -29,13 +29,13 @@ export const commentField = (verb: 'approve' | 'deny'): string => `comment_${ver
 export const codeField = 'code'
 
 // Several blanks in a row, or one in front, are drawn as one or none; these are drawn.
-const asDrawn = (text: string): string =>
-  text.replace(/^ | (?= )|(?<= ) /g, '\u00a0').replace(/^$/, '\u00a0')
+const asDrawn = (text: string): string => text.replace(/^ | (?= )|(?<= ) /g, '\u00a0').replace(/^$/, '\u00a0')
 
 const run = (text: string, style: object = {}): Element => ({ type: 'TextRun', text: asDrawn(text), ...style })
 const rich = (inlines: readonly Element[], more: object = {}): Element => ({ type: 'RichTextBlock', ...more, inlines })
 const bold = { weight: 'Bolder' }
-const row = (label: string, text: string): Element => rich([run(`${label}\u00a0`, bold), run(text)], { spacing: 'Small' })
+const row = (label: string, text: string): Element =>
+  rich([run(`${label}\u00a0`, bold), run(text)], { spacing: 'Small' })
 const short = (text: string, most = textMost): string =>
   text.length <= most ? text : `${text.slice(0, most).toWellFormed()}…`
 
@@ -89,7 +89,9 @@ const request = (notice: Notice, shown: Shown): readonly Element[] => {
   const hidden = shown.hidden.bytes === 0 ? '' : ` ${shown.hidden.bytes} of ${shown.hidden.of} bytes are hidden.`
   return [
     ...(rows === undefined ? [] : [{ type: 'Container', style: 'emphasis', items: rows }]),
-    rich([run(`${barredIn(notice) ?? 'This is the whole request.'}${hidden} SHA-256 ${shown.digest}`, { isSubtle: true })]),
+    rich([
+      run(`${barredIn(notice) ?? 'This is the whole request.'}${hidden} SHA-256 ${shown.digest}`, { isSubtle: true }),
+    ]),
   ]
 }
 

@@ -91,7 +91,8 @@ export const teamsClient = (bot: TeamsBot, clock: () => number = Date.now): Team
     async member(id) {
       const { text } = await ask(`${place()}/members/${encodeURIComponent(id)}`, { method: 'GET' })
       const found = jsonOf(text)
-      const word = (key: string): string | undefined => (typeof found[key] === 'string' ? String(found[key]) : undefined)
+      const word = (key: string): string | undefined =>
+        typeof found[key] === 'string' ? String(found[key]) : undefined
       const principal = word('userPrincipalName')
       return {
         aadObjectId: (word('aadObjectId') ?? word('objectId'))?.toLowerCase(),

@@ -65,7 +65,10 @@ const byBot = ({ name, cardVersion: version }: TeamsSettings, bot: TeamsBot, cli
       const below = messageWith(followUpCard(notice, version))
       if (there && (notice.occasion === 'reminded' || notice.occasion === 'escalated')) {
         const reply = await client.post(below, activity)
-        return JSON.stringify({ activity, replies: [...replies, reply.activity].slice(-repliesMost) } satisfies Reference)
+        return JSON.stringify({
+          activity,
+          replies: [...replies, reply.activity].slice(-repliesMost),
+        } satisfies Reference)
       }
       if (notice.state !== 'pending') for (const reply of replies) await client.update(spot(reply), below)
       return earlier

@@ -40,7 +40,6 @@ const documentOf = (notice: Notice): object => ({
     status: notice.state,
     url: notice.url,
     rules: notice.rules,
-    upstream: notice.upstream,
     approvers: notice.approvers,
     opened_at: iso(notice.openedAt),
     expires_at: iso(notice.expiresAt),
@@ -48,7 +47,7 @@ const documentOf = (notice: Notice): object => ({
     verdicts: notice.verdicts.map(({ reviewer, verdict, at }) => ({ reviewer, verdict, at: iso(at) })),
     ...(notice.by === undefined ? {} : { by: notice.by }),
     ...(notice.status === undefined ? {} : { upstream_status: notice.status }),
-    ...(notice.shown === undefined ? {} : shownOf(notice.shown)),
+    ...(notice.shown === undefined ? {} : { upstream: notice.upstream, ...shownOf(notice.shown) }),
   },
 })
 

@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Command } from 'commander'
-import { adminServer } from '../admin.ts'
+import { type Command, InvalidArgumentError } from 'commander'
+import { adminServer, readiness } from '../admin.ts'
 import { assertions } from '../assertion.ts'
 import { channelsNow } from '../channels/make.ts'
 import { watchSettings } from '../config/watch.ts'
@@ -37,17 +37,22 @@ import { fileTrail } from '../trails/file.ts'
 import { pump } from '../trails/pump.ts'
 import { stdoutTrail } from '../trails/stdout.ts'
 import { watchStore } from '../watch.ts'
+import { type Asked, startWorkers, tellFailed, tellStarted, type Workers, workerNumber } from './workers.ts'
 
 export type ServeOptions = {
   readonly config: string
   readonly env?: Record<string, string | undefined>
   readonly log?: Log
+  /** As one of several processes on this machine, counted from 1: they share ports, and one process speaks for all at the admin port. */
+  readonly worker?: number
 }
 
 export type Serving = {
   readonly gate: string
   readonly console: string
   readonly admin: string
+  /** What the process that speaks for several asks each of them. */
+  readonly asked: Asked
   close(): Promise<void>
 }
 
@@ -110,7 +115,8 @@ const started = async (
   const record = countedRecorder(
     recorder({
       log: store.log,
-      spool: first.audit.spool,
+      // Each process drains its own.
+      spool: first.audit.spool && `${first.audit.spool}${options.worker === undefined ? '' : `.${options.worker}`}`,
       strict: () => settings.audit.strict,
       clock,
       report: log,
@@ -166,6 +172,7 @@ const started = async (
     keys,
     desk,
     retell: telling.retell,
+    tells: telling.tells,
     events: (after, signal) => store.events(after, signal),
     log,
   })
@@ -174,6 +181,7 @@ const started = async (
   closers.push(
     () => telling.close(),
     () => app.slack.close(),
+    () => app.teams.close(),
     () => sockets.close(),
     () => consoleListening.close(),
     async () => app.close(),
@@ -187,16 +195,17 @@ const started = async (
   })
   settings = addressed(settings)
 
-  const admin = await listening(
-    adminServer({
-      parts,
-      problems: () => problems.map(line),
-      loadedAt: () => loadedAt,
-      live: liveHolds(store, stored => namesOf(verifiedHold(keys, stored)), clock),
-    }),
-    first.admin.listen,
-    'admin',
-  )
+  const speaking = {
+    parts,
+    problems: () => problems.map(line),
+    loadedAt: () => loadedAt,
+    live: liveHolds(store, stored => namesOf(verifiedHold(keys, stored)), clock),
+  }
+  const server = adminServer(speaking)
+  const admin =
+    options.worker === undefined
+      ? await listening(server, first.admin.listen, 'admin')
+      : { url: '', close: () => Promise.resolve() }
   closers.push(() => admin.close())
   const sweeping = sweep(parts, theGate.deliver)
   closers.push(
@@ -237,7 +246,8 @@ const started = async (
   const health = await store.health()
   for (const note of health.notes)
     log[health.durability === 'epoch' ? 'warn' : 'info']({ durability: health.durability }, note)
-  return { gate: settings.gate.url, console: settings.console.url, admin: admin.url, close }
+  const asked = { ready: () => readiness(speaking), metrics: () => meter.data() }
+  return { gate: settings.gate.url, console: settings.console.url, admin: admin.url, asked, close }
 }
 
 const namesOf = (hold: Hold | undefined): string => hold?.head.rules.map(rule => rule.name).join(', ') ?? ''
@@ -299,34 +309,67 @@ export const registerServe = (program: Command): void => {
     .command('serve')
     .description('run gate and console from a configuration file')
     .requiredOption('-c, --config <file>', 'the configuration file (see config/holdpoint.yaml)')
+    .option('-w, --workers <number>', 'so many processes behind the same ports; needs Redis as the store', toCount)
     .addHelpText(
       'after',
       `
 Examples:
   $ holdpoint serve --config holdpoint.yaml
   $ holdpoint check holdpoint.yaml && holdpoint serve -c holdpoint.yaml
+  $ holdpoint serve -c holdpoint.yaml --workers 4
 
 Signals: SIGHUP reads the configuration again (files are watched as well), SIGTERM and SIGINT drain and stop.
 Environment: HOLDPOINT_LOG=debug|info|warn|error|silent sets what goes to stderr.`,
     )
-    .action(async ({ config }: { config: string }) => {
+    .action(async ({ config, workers }: { config: string; workers?: number }) => {
       const log = makeLog(process.env.HOLDPOINT_LOG)
-      let serving: Serving
+      const worker = workerNumber()
+      let serving: Pick<Serving, 'gate' | 'console' | 'admin' | 'close'>
       try {
-        serving = await serve({ config, log })
+        if (workers !== undefined && worker === undefined) serving = await several(config, workers, log)
+        else {
+          const alone = await serve({ config, log, ...(worker === undefined ? {} : { worker }) })
+          if (worker !== undefined) tellStarted({ gate: alone.gate, console: alone.console }, alone.asked)
+          serving = alone
+        }
       } catch (error) {
-        process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+        const why = error instanceof Error ? error.message : String(error)
+        if (worker === undefined) process.stderr.write(`${why}\n`)
+        else tellFailed(why)
         process.exitCode = 1
+        if (worker !== undefined) process.disconnect()
         return
       }
-      log.info({ gate: serving.gate, console: serving.console, admin: serving.admin }, 'ready')
+      if (worker === undefined)
+        log.info({ gate: serving.gate, console: serving.console, admin: serving.admin }, 'ready')
       const stop = (): void => {
         process.off('SIGTERM', stop)
         process.off('SIGINT', stop)
-        log.info('stopping')
+        if (worker === undefined) log.info('stopping')
         void serving.close().then(() => process.exit(0))
       }
       process.on('SIGTERM', stop)
-      process.on('SIGINT', stop)
+      // A terminal tells every process of its group; the workers wait for the first one to tell them.
+      process.on('SIGINT', worker === undefined ? stop : () => undefined)
+      // Without the process that started it a worker has nobody who would start or stop it.
+      if (worker !== undefined) process.on('disconnect', stop)
     })
+}
+
+const toCount = (text: string): number => {
+  const count = Number(text)
+  if (!Number.isInteger(count) || count < 1 || count > 64) throw new InvalidArgumentError('give a number from 1 to 64.')
+  return count
+}
+
+/** @throws BadConfiguration, or an Error that says what is in the way */
+const several = async (config: string, count: number, log: Log): Promise<Workers> => {
+  const loaded = await loadSettings(config, process.env)
+  if ('problems' in loaded) throw new BadConfiguration(loaded.problems)
+  const { store, admin } = loaded.settings
+  if (store.kind !== 'redis')
+    throw new Error(
+      '--workers: several processes share their holds in Redis; set "store" to redis://... or leave it out',
+    )
+  return startWorkers(count, admin.listen, log)
 }

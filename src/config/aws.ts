@@ -14,6 +14,15 @@ const publicUrl = 'https://amazonaws.com'
 
 const only = ['services', 'regions'] as const
 
+/** Says which upstreams lack their url: all kinds but aws need one. Asked of the list as it is written, whatever else is wrong with it. */
+export const checkUrls = (reader: Reader, upstreams: unknown): void => {
+  for (const [index, one] of (Array.isArray(upstreams) ? upstreams : []).entries()) {
+    const { kind, url } = (one ?? {}) as { readonly kind?: unknown; readonly url?: unknown }
+    if (url === undefined && kind !== 'aws')
+      reader.say(['upstreams', index, 'url'], `${spell(['upstreams', index, 'url'])} is missing`)
+  }
+}
+
 /** The url of an upstream and, of an aws one, what may be called there and where its callers carry their token. */
 export const reached = (
   reader: Reader,
@@ -28,7 +37,6 @@ export const reached = (
     )
   const { url, services, regions, token, credential } = value
   if (value.kind !== 'aws') {
-    if (url === undefined) say('url', 'is missing')
     for (const key of only) if (value[key] !== undefined) say(key, 'is for upstreams of kind aws')
     if (credential?.sigv4 !== undefined)
       reader.say([...path, 'credential', 'sigv4'], 'credential.sigv4 is for upstreams of kind aws', 'key')

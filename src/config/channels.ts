@@ -45,6 +45,9 @@ const slack = strict({
     .describe('For buttons over Socket Mode, where nothing can be reached from outside.'),
   team: id('a workspace id such as T0123ABC', /^[TE][A-Z0-9]{1,30}$/).describe('Nobody of another workspace decides.'),
   channel: id('a channel id such as C0123ABC', /^[CGD][A-Z0-9]{1,30}$/),
+  dm: oneOf(['owner'])
+    .optional()
+    .describe('Also tells the people behind a call, by their address, in a message of their own.'),
   apiUrl: secureUrl
     .prefault('https://slack.com/api/')
     .describe('Of another Slack, such as https://slack-gov.com/api/.'),
@@ -106,7 +109,7 @@ const email = strict({
     /^smtps?:\/\/([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?\/?$/,
   ),
   ca: text('a certificate, PEM')
-    .regex(/-----BEGIN CERTIFICATE-----/, 'must be a certificate, PEM, such as "${file:/tls/mail-ca.crt}"')
+    .regex(/-----BEGIN CERTIFICATE-----/, 'must be a certificate, PEM')
     .optional()
     .describe("Who vouches for the server's certificate, instead of the usual authorities."),
   insecurePlaintext: flag

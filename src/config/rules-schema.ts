@@ -299,8 +299,9 @@ export const rule = strict(
     show: list(valuePath).prefault([]),
     mask: list(valuePath).prefault([]),
     controls: controls.optional(),
+    preview: flag.prefault(false).describe('Show reviewers what the call would change (kubernetes).'),
   },
-  ['preview', 'observe'],
+  ['observe'],
 )
 
 // ---- tests

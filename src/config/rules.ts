@@ -154,7 +154,14 @@ const buildRule = (file: RuleFile, value: z.output<typeof schema.rule>, path: Pa
     show: value.show,
     mask: value.mask,
     controls: value.controls ?? file.defaults.controls ?? [],
+    ...(value.preview ? { preview: true as const } : {}),
   }
+  if (value.preview && value.then !== 'hold')
+    say(
+      [...path, 'preview'],
+      `"preview" means nothing in a rule that says "${value.then}": nobody is asked; remove it`,
+      'key',
+    )
   return { ...says, where: where(file.source, path), hash: hashOf(canonical(says)) }
 }
 

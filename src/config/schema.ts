@@ -175,22 +175,17 @@ const kinds = [
   'graphql',
   'influxdb',
   'kubernetes',
+  'mcp',
   'postgrest',
   'sql',
   'aws',
 ] as const
-const plannedKinds = ['mcp']
 
 const choice = oneOf(['refuse', 'keep']).prefault('refuse')
 
 export const upstream = strict({
   name,
-  kind: z.enum(kinds, {
-    error: ({ input }) =>
-      plannedKinds.includes(String(input))
-        ? `"${String(input)}" is not built yet`
-        : `must be one of ${kinds.join(', ')}`,
-  }),
+  kind: oneOf(kinds),
   url: baseUrl.optional().describe('Of kind aws: where all of it is reached instead of at AWS itself.'),
   services: list(text('a service').regex(/^[a-z0-9.-]+$/, 'must be a service as clients sign for it, such as s3'))
     .min(1, 'must name at least one service')

@@ -1,6 +1,7 @@
 // The console as one function from request to answer: the routes, the headers that every answer carries, and errors as pages or problems.
 // A GET never changes anything; what is not in the list of routes does not exist.
 import { Hono } from 'hono'
+import type { Notice } from '../channels/channel.ts'
 import { errors, HoldpointError, problem, toError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { KeyRing } from '../seal.ts'
@@ -26,6 +27,8 @@ import { ruleRoutes } from './rules-page.ts'
 import { sessions as makeSessions } from './sessions.ts'
 import { signIn as makeSignIn } from './signin.ts'
 import { chatsOf, type SlackDoor, slackDoor } from './slack.ts'
+import { type TeamsDoor, teamsDoor } from './teams.ts'
+import { botsOf } from './teams-token.ts'
 import { type Env, visitors as makeVisitors, type Visitors } from './visitor.ts'
 
 export type ConsoleParts = {
@@ -42,6 +45,8 @@ export type ConsoleParts = {
   readonly chats?: () => readonly string[]
   /** Brings a message in a chat up to date. */
   readonly retell?: (channel: string, hold: string, reference: string) => Promise<void>
+  /** How a hold stands, as one chat may tell it. */
+  readonly tells?: (channel: string, hold: string) => Promise<Notice | undefined>
 }
 
 export type ConsoleApp = {
@@ -54,6 +59,8 @@ export type ConsoleApp = {
   readonly again: Visitors['again']
   /** Where clicks in Slack come in. */
   readonly slack: SlackDoor
+  /** Where clicks in Teams come in. */
+  readonly teams: TeamsDoor
   /** Ends every stream of events. */
   close(): void
 }
@@ -108,18 +115,22 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
   }
 
   const retell = parts.retell ?? (async () => undefined)
+  const tells = parts.tells ?? (async () => undefined)
   const slack = slackDoor({ settings, shelf: store.shelf, desk, links, refused, retell, clock, log })
+  const teams = teamsDoor({ settings, shelf: store.shelf, desk, links, refused, retell, tells, clock, log })
+  const chats = (): readonly string[] => [...chatsOf(settings()), ...botsOf(settings())].map(({ name }) => name)
 
   const routes: readonly Route[] = [
     ...pages({ desk, door, clock }),
     ...loginRoutes({ settings, sessions, signIn, visitors, desk, refused, clock, log }),
     logoutRoute({ settings, shelf: store.shelf, sessions, desk, clock, log }),
-    ...linkRoutes({ links, door, chats: parts.chats ?? (() => chatsOf(settings()).map(({ name }) => name)) }),
+    ...linkRoutes({ links, door, chats: parts.chats ?? chats }),
     ...ruleRoutes({ settings, desk, door, visitors }),
     ...freezeRoutes({ desk, visitors, door, clock }),
     ...grantRoutes({ desk, visitors, door }),
     ...api({ desk, visitors, door, streams, consoleUrl }),
     ...slack.routes,
+    ...teams.routes,
     ...assetRoutes,
   ]
 
@@ -174,6 +185,7 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
     links,
     again: visitors.again,
     slack,
+    teams,
     close: () => streams.close(),
   }
 }

@@ -92,8 +92,17 @@ const request = (hold: HoldView, revealed: Revealed | undefined, reader: Reader)
   }
   ${body(hold)}
   ${hidden(hold, revealed, reader)}
+  ${preview(hold)}
   <dl class="facts">${fact('Digest', html`<code class="digest">${visible(hold.digest)}</code>`)}</dl>
 </section>`
+
+const preview = ({ preview }: HoldView): Html | '' => {
+  if (preview === undefined) return ''
+  if (preview.kind === 'none') return html`<p class="callout"><strong>No preview:</strong> ${visible(preview.why)}.</p>`
+  return html`
+<h3>Preview <span class="muted">what the upstream said this would change, when it was asked</span></h3>
+<pre class="code" tabindex="0" aria-label="Preview of what would change">${visible(preview.text, 'block')}</pre>`
+}
 
 const hidden = (hold: HoldView, revealed: Revealed | undefined, reader: Reader): Html => {
   const { bytes: count, of, unseen } = hold.hidden

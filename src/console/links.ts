@@ -71,6 +71,17 @@ type Linked = {
   readonly session: string
 }
 
+const spelled = ({ channel, team, user }: Account): string => `${channel}:${team}/${user}`
+
+/** Why an account cannot be this reviewer's, if the configuration says that it is somebody else's. */
+export const notTheirs = (account: Account, reviewer: Reviewer, settings: Settings): string | undefined => {
+  const configured = settings.people.find(({ accounts }) => accounts.includes(spelled(account)))
+  const theirs =
+    configured === undefined ||
+    samePerson(namedPerson(configured.name, settings) ?? [], reviewerKeys(reviewer, settings))
+  return theirs ? undefined : 'The configuration says that this account is somebody else\'s ("people").'
+}
+
 export const links = (parts: {
   readonly settings: () => Settings
   readonly shelf: Shelf
@@ -113,8 +124,6 @@ export const links = (parts: {
     })
   }
 
-  const spelled = ({ channel, team, user }: Account): string => `${channel}:${team}/${user}`
-
   const misfit = ({ reviewer }: Visitor, account: Account, profile: Profile): string | undefined => {
     if (profile.bot) return 'A bot cannot be linked.'
     if (profile.guest) return 'A guest account cannot be linked.'
@@ -123,13 +132,7 @@ export const links = (parts: {
       return 'Your sign-in has no verified address of a domain that its login vouches for (emailDomains).'
     if (!profile.emailConfirmed || profile.email?.toLowerCase() !== reviewer.email.toLowerCase())
       return 'The address in your chat profile is not the one you signed in with.'
-    const configured = settings().people.find(({ accounts }) => accounts.includes(spelled(account)))
-    if (
-      configured !== undefined &&
-      !samePerson(namedPerson(configured.name, settings()) ?? [], reviewerKeys(reviewer, settings()))
-    )
-      return 'The configuration says that this account is somebody else\'s ("people").'
-    return undefined
+    return notTheirs(account, reviewer, settings())
   }
 
   return {

@@ -96,6 +96,10 @@ const hold = {
       ],
     },
   }),
+  preview: {
+    description: 'What the upstream said, when the hold opened, this would change.',
+    oneOf: [record({ kind: { const: 'shown' }, text }), record({ kind: { const: 'none' }, why: text })],
+  },
   hidden: {
     ...record({
       bytes: count,

@@ -31,11 +31,11 @@ const section = (title: string, note: string, holds: readonly HoldRow[], now: nu
 
 const byDeadline = (one: HoldRow, other: HoldRow): number => Date.parse(one.expires_at) - Date.parse(other.expires_at)
 
-const empty = html`
+const empty = (further: boolean): Html => html`
 <section class="empty">
   <p class="empty-mark" aria-hidden="true"></p>
-  <h2>Nothing waits for you</h2>
-  <p class="muted">Calls that need your approval appear here by themselves.</p>
+  <h2>Nothing waits for you${further ? ' among the nearest deadlines' : ''}</h2>
+  <p class="muted">${further ? 'More calls wait than fit here; look further below.' : 'Calls that need your approval appear here by themselves.'}</p>
 </section>`
 
 /** @param next where the list goes on, if there is more than was asked for */
@@ -55,7 +55,7 @@ export const queuePage = (holds: readonly HoldRow[], next: string | undefined, n
   </div>
 </div>
 <div id="live">
-  ${mine.length === 0 ? empty : section('Waiting for you', '', mine, now, true)}
+  ${mine.length === 0 ? empty(next !== undefined) : section('Waiting for you', '', mine, now, true)}
   ${section('Sent, answer unknown', 'Nobody knows whether the upstream did these. They are never sent again by themselves; find out, and say so.', lost, now)}
   ${section('Waiting for others', '', others, now)}
   ${section('Approved, on the way', 'They can still be revoked until they are sent.', sending, now)}

@@ -72,7 +72,7 @@ const connected = async (
       .catch(error => log.warn({ err: toError(error), channel: name }, 'a click in Slack was not taken'))
   })
   const ended = new Promise<void>(resolve => client.once('disconnected', () => resolve()))
-  const leave = (): void => void client.disconnect()
+  const leave = (): void => void client.disconnect().catch(() => undefined)
   stop.addEventListener('abort', leave, { once: true })
   try {
     await client.start()
@@ -80,6 +80,8 @@ const connected = async (
     await ended
   } finally {
     stop.removeEventListener('abort', leave)
+    // What was asked to stop while it was opening opens all the same.
+    leave()
   }
 }
 

@@ -11,12 +11,11 @@ import { fromSlack, windowS } from '../channels/slack-signature.ts'
 import { errors, HoldpointError, toError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { HoldView, Reviewer } from '../nouns.ts'
-import { namedPerson, reviewerKeys, samePerson } from '../people.ts'
 import { whoReviews } from '../record.ts'
 import type { Settings, SlackSettings } from '../settings.ts'
 import type { Shelf } from '../store/store.ts'
 import type { Desk } from './desk.ts'
-import type { Account, Links } from './links.ts'
+import { type Account, type Links, notTheirs } from './links.ts'
 import type { Refusals } from './refusals.ts'
 import type { Route } from './route.ts'
 import { codeModal, commentModal, told, unlinked } from './slack-modals.ts'
@@ -124,7 +123,9 @@ export const slackDoor = (parts: {
     }
     const click: Click = { channel, user, payload, client: slackClient(channel) }
     const work: Promise<void> = handle(click)
-      .catch(error => log.warn({ err: toError(error), channel: channel.name }, 'a click in Slack came to nothing'))
+      .catch((error: Error) =>
+        log.warn({ why: error.message, channel: channel.name }, 'a click in Slack came to nothing'),
+      )
       .finally(() => busy.delete(work))
     busy.add(work)
   }
@@ -229,7 +230,7 @@ export const slackDoor = (parts: {
       return undefined
     }
     const { reviewer } = visitor
-    const why = misfit(await click.client.member(click.user), click.channel) ?? elsewhere(spelled, reviewer)
+    const why = misfit(await click.client.member(click.user), click.channel) ?? notTheirs(account, reviewer, settings())
     if (why !== undefined) {
       await refused('not_approver', hold, `${verdict}: ${spelled}: ${why}`, reviewer)
       await whisper(click, why)
@@ -276,13 +277,6 @@ export const slackDoor = (parts: {
     const ts = message?.ts ?? keptOf(view?.private_metadata)?.ts
     if (typeof ts !== 'string' || !/^\d{1,12}\.\d{1,8}$/.test(ts)) return
     await parts.retell(click.channel.name, hold, slackReference({ channel: click.channel.channel, ts }))
-  }
-
-  const elsewhere = (spelled: string, reviewer: Reviewer): string | undefined => {
-    const now = settings()
-    const named = now.people.find(({ accounts }) => accounts.includes(spelled))
-    const same = named === undefined || samePerson(namedPerson(named.name, now) ?? [], reviewerKeys(reviewer, now))
-    return same ? undefined : 'The configuration says that this account is somebody else\'s ("people").'
   }
 
   const refused = (

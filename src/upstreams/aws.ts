@@ -14,7 +14,7 @@ import type { Seen, UpstreamKind } from './upstream.ts'
 
 export const aws: UpstreamKind = {
   kind: 'aws',
-  volatileHeaders: ['x-amz-date', 'x-amzn-trace-id', 'amz-sdk-invocation-id', 'amz-sdk-request'],
+  volatileHeaders: ['x-amz-user-agent'],
   strippedHeaders: ['authorization', 'x-amz-date', 'x-amz-security-token'],
   upgrades: [],
   admit: scoped,
@@ -70,11 +70,18 @@ const fields: { readonly [operation: string]: readonly string[] } = {
   'secretsmanager:UpdateSecret': ['json./SecretString', 'json./SecretBinary'],
 }
 
+/** Keys with which S3 seals an object for its caller. */
+const customerKeys: readonly string[] = [
+  'header.x-amz-server-side-encryption-customer-key',
+  'header.x-amz-copy-source-server-side-encryption-customer-key',
+]
+
 const plainTypes: readonly (Json | undefined)[] = ['String', 'StringList']
 
 function secretsIn(seen: Seen): readonly string[] {
   const described = aws.describe(seen)
   const name = described === 'unread' ? '' : (described[0]?.name ?? '')
+  if (name.startsWith('s3:')) return customerKeys
   if (name !== 'ssm:PutParameter') return Object.hasOwn(fields, name) ? (fields[name] ?? []) : []
   const { body } = seen
   const type =

@@ -7,6 +7,7 @@ import { HoldpointError } from '../errors.ts'
 import type { Action, Header } from '../nouns.ts'
 import { accessOf, accessOfPath, acrossNamespaces, isSecret } from './kubernetes/access.ts'
 import { dryRunOf } from './kubernetes/dry-run.ts'
+import { rehearsalOf } from './kubernetes/rehearsal.ts'
 import { type RequestInfo, requestInfo } from './kubernetes/request-info.ts'
 import { secretsIn } from './kubernetes/secrets.ts'
 import type { Seen, UpstreamKind } from './upstream.ts'
@@ -45,6 +46,11 @@ export const kubernetes: UpstreamKind = {
   secrets({ path, body }) {
     const about = requestInfo('GET', decoded(path) ?? '', [])
     return secretsIn(body, about !== undefined && isSecret(about))
+  },
+  rehearsal(seen) {
+    const path = decoded(seen.path)
+    const info = path === undefined ? undefined : requestInfo(seen.call.method, path, seen.call.query)
+    return info?.isResource ? rehearsalOf(info, seen) : 'it is about no resource'
   },
   refusal(error, { title, detail, status, code, rule }) {
     const { retryAfterS } = error.extras

@@ -8,6 +8,11 @@ export type UpstreamKind = {
   readonly kind: string
   /** Headers that change from retry to retry without changing the call: not part of the digest. Lower case. */
   readonly volatileHeaders: readonly string[]
+  /**
+   * JSON pointers of what changes in a body from retry to retry without changing the call: no more part of the digest than those headers.
+   * What is sent has it as in the call that opened the hold, so `answering` is for the others.
+   */
+  readonly volatileJson?: readonly string[]
   /** Headers of callers that never reach this kind of upstream, beside those that reach none. Lower case. */
   readonly strippedHeaders: readonly string[]
   /** Protocols besides HTTP that a call may switch to. */
@@ -35,8 +40,17 @@ export type UpstreamKind = {
    * nobody can tell where. Absent: nothing is.
    */
   secrets?(seen: Seen): readonly string[] | 'all'
-  /** The shape in which this upstream's clients expect a refusal of ours. `call` is undefined where it could not be read. */
-  refusal(error: HoldpointError, problem: Problem, call: Call | undefined): Refusal
+  /**
+   * What may be asked of the upstream, without anybody's approval, to show what the call would change: reads and rehearsals, which change
+   * nothing. A text says why there is nothing to ask.
+   */
+  rehearsal?(seen: Seen): Rehearsal | string
+  /** Why a call is made, where clients of this kind say so in the body. */
+  reason?(body: Body): string | undefined
+  /** How one of the callers that wait for the same held call is answered. Absent: all in the same way, and none before it is over. */
+  answering?(call: Call, body: Body): Answering | undefined
+  /** The shape in which this upstream's clients expect a refusal of ours. `call` and `body` are undefined where they could not be read. */
+  refusal(error: HoldpointError, problem: Problem, call: Call | undefined, body?: Body): Refusal
 }
 
 /** What a kind may look at: headers are those that reach the upstream, `path` is canonical and without the upstream's prefix. */
@@ -47,7 +61,41 @@ export type Seen = {
   readonly upstream: Upstream
 }
 
+/** The answer to a held call as the answer to one of the calls that wait for it. */
+export type Answering = {
+  adapted(status: number, headers: readonly Header[], how: Adapting): Adapted
+  /** Set where this caller is to be told while it waits: the head of the answer (200) that is opened for that, and what stands in it. */
+  readonly meanwhile?: {
+    readonly headers: readonly Header[]
+    /** @param turn counts from 1 */
+    told(text: string, turn: number): string
+    /** The last of it, where nothing else comes. */
+    refused(error: HoldpointError, problem: Problem): string
+  }
+}
+
+/** `open`: the head is written, and this goes on below it. `limit`: bytes that may be kept to be looked at. */
+export type Adapting = { readonly open: boolean; readonly limit: number }
+
+/** What goes on of an answer, piece by piece. `data` throws for what is larger than may be kept. */
+export type Adapted = {
+  readonly headers: readonly Header[]
+  data(chunk: Buffer): string | Buffer
+  end(): string | Buffer
+}
+
 export type Plain = { readonly headers: readonly Header[]; readonly bytes: Buffer }
+
+/** What is there (undefined: nothing yet), what would be, and whether that is nothing any more. */
+export type Rehearsal = { readonly before: Asked | undefined; readonly after: Asked; readonly removes: boolean }
+
+/** `target` is without the base path of the upstream's url. */
+export type Asked = {
+  readonly method: string
+  readonly target: string
+  readonly headers: readonly Header[]
+  readonly body: Buffer | undefined
+}
 
 /** Without a `status` it is the error's. */
 export type Refusal = { readonly status?: number; readonly headers: readonly Header[]; readonly body: string | Buffer }

@@ -1,6 +1,7 @@
 // Agents with the AWS SDKs and CLI: placeholder keys, their token as the session token, and nothing else is changed. What AWS receives is
 // signed with the real keys, once, after somebody approved it.
 import { execFile } from 'node:child_process'
+import { request } from 'node:http'
 import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { DeleteTableCommand, DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb'
@@ -17,18 +18,21 @@ import {
 import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { Upload } from '@aws-sdk/lib-storage'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { text } from '../../src/commands/demo/server.ts'
 import { type Peer, realKeys, startAws } from '../support/aws.ts'
 import { find, provide } from '../support/debian.ts'
-import { people } from '../support/people.ts'
-import { type Desk, type Stage, startStage, waiting } from '../support/stage.ts'
+import { people, signIn } from '../support/people.ts'
+import { type Desk, deskAt, type Stage, startStage, waiting } from '../support/stage.ts'
 
 const rules = `
 rules:
   - { name: reads, match: { upstream: aws, access: read }, then: allow }
+  - { name: code, match: { upstream: aws, action: lambda:UpdateFunctionCode }, then: allow }
+  - { name: own-bucket, match: { upstream: buckets, resource: 'arn:aws:s3:::own/*' }, then: allow }
   - { name: uploads, match: { upstream: aws, action: ['s3:PutObject', 's3:*Upload*'], resource: 'arn:aws:s3:::open/*' }, then: allow }
   - { name: no-users, match: { upstream: aws, action: iam:DeleteUser }, then: deny }
   - name: the-rest
-    match: { upstream: aws }
+    match: { upstream: [aws, buckets] }
     then: hold
     approve: { by: { groups: [finance-leads] }, within: 30m, wait: 1s }
 `
@@ -36,6 +40,7 @@ rules:
 let peer: Peer
 let stage: Stage
 let ana: Desk
+let anaToken: string
 
 beforeAll(async () => {
   peer = await startAws()
@@ -51,12 +56,23 @@ beforeAll(async () => {
           services: ['iam', 's3', 'dynamodb', 'sts', 'lambda', 'ec2', 'secretsmanager'],
           regions: ['us-east-1', 'eu-central-1'],
           at: { prefix: '/aws' },
+          limits: { inspect: '64KiB', held: '1MiB' },
+          credential: { sigv4: { from: 'static', accessKeyId, secretAccessKey, sessionToken } },
+        },
+        {
+          name: 'buckets',
+          kind: 'aws',
+          url: peer.url,
+          services: ['s3'],
+          regions: ['eu-central-1'],
+          at: { host: '*.s3.gate.test' },
           credential: { sigv4: { from: 'static', accessKeyId, secretAccessKey, sessionToken } },
         },
       ],
     },
   })
-  ana = await stage.desk(people.ana)
+  anaToken = await signIn(stage.idp.issuer, people.ana)
+  ana = deskAt(stage.holdpoint.console, anaToken)
 })
 afterAll(async () => {
   await stage.close()
@@ -250,6 +266,104 @@ test('an upload in parts arrives whole', async () => {
   await new Upload({ client: s3Client(), params: { Bucket: 'open', Key: 'large', Body: body } }).done()
   expect(asked()).toHaveLength(4)
   expect(peer.objects.get('open/large')?.equals(body)).toBe(true)
+})
+
+/** A call that no SDK here makes, signed with nothing. */
+const raw = (
+  method: string,
+  target: string,
+  scope: string,
+  options: { headers?: object; body?: string; host?: string } = {},
+) =>
+  new Promise<{ status: number; body: string }>((resolve, reject) => {
+    const sent = request(`${stage.holdpoint.gate}${target}`, {
+      method,
+      headers: {
+        ...(options.host === undefined ? {} : { host: options.host }),
+        authorization: `AWS4-HMAC-SHA256 Credential=any/20260131/${scope}/aws4_request, SignedHeaders=host, Signature=00`,
+        'x-amz-security-token': stage.token,
+        ...(options.body === undefined ? {} : { 'content-length': String(Buffer.byteLength(options.body)) }),
+        ...options.headers,
+      },
+    })
+    sent.on('error', reject).on('response', async answer => {
+      resolve({ status: answer.statusCode ?? 0, body: await text(answer) })
+    })
+    sent.end(options.body)
+  })
+
+test('a secret is hidden from whoever approves it, and arrives', async () => {
+  const body = JSON.stringify({
+    SecretId: 'db',
+    SecretString: 'hunter2-and-more',
+    SecretBinary: 'aHVudGVyMy1hbmQtbW9yZQ==',
+  })
+  const put = () =>
+    raw('POST', '/aws/', 'eu-central-1/secretsmanager', {
+      body,
+      headers: {
+        'x-amz-target': 'secretsmanager.PutSecretValue',
+        'content-type': 'application/x-amz-json-1.1',
+        prefer: 'wait=0',
+      },
+    })
+  expect((await put()).status).toBe(503)
+  const hold = await waiting(ana)
+  const shown = JSON.stringify([await ana.hold(hold.id), await ana.pending()])
+  expect(shown).toContain('secretsmanager:PutSecretValue')
+  expect(shown).not.toMatch(/hunter2|aHVudGVyMy/)
+  const { view, hidden } = await ana.hold(hold.id)
+  const approved = await fetch(`${stage.holdpoint.console}/api/holds/${hold.id}/approve`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${anaToken}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ view, unseen: hidden.not_looked_at }),
+  })
+  expect(approved.status).toBe(200)
+  expect((await put()).status).toBe(200)
+  expect(peer.asked.at(-1)?.body.toString()).toBe(body)
+  expect(asked()).toHaveLength(1)
+})
+
+test('a body that no hash stands for is read whole before it is signed, or refused', async () => {
+  const update = (size: number) =>
+    raw('PUT', '/aws/2015-03-31/functions/f/code', 'eu-central-1/lambda', {
+      body: JSON.stringify({ ZipFile: 'A'.repeat(size) }),
+      headers: { 'content-type': 'application/json' },
+    })
+  expect((await update(200 * 1024)).status).toBe(200)
+  const large = await update(1100 * 1024)
+  expect([large.status, large.body]).toEqual([413, expect.stringContaining('limits.held')])
+  expect(asked()).toEqual(['eu-central-1/lambda PUT /2015-03-31/functions/f/code'])
+})
+
+test('what is signed chunk by chunk goes on without its framing', async () => {
+  const signature = `;chunk-signature=${'0'.repeat(64)}`
+  const chunked = (text: string) =>
+    raw('PUT', '/aws/open/chunks', 'eu-central-1/s3', {
+      body: `5${signature}\r\n${text}\r\n0${signature}\r\n\r\n`,
+      headers: {
+        'content-encoding': 'aws-chunked',
+        'x-amz-content-sha256': 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD',
+        'x-amz-decoded-content-length': '5',
+      },
+    })
+  expect((await chunked('hello')).status).toBe(200)
+  expect(peer.objects.get('open/chunks')?.toString()).toBe('hello')
+  expect((await chunked('hello, longer')).status).toBe(400)
+  expect(asked()).toHaveLength(1)
+})
+
+test('the bucket in the host is what rules see, what a hold is for and what AWS is asked for', async () => {
+  const get = (bucket: string) =>
+    raw('GET', '/a', 'eu-central-1/s3', { host: `${bucket}.s3.gate.test`, headers: { prefer: 'wait=0' } })
+  expect((await get('own')).status).toBe(200)
+  expect(peer.asked.at(-1)?.headers.host).toMatch(/^own\.127\.0\.0\.1:/)
+  // The same path of two buckets is two calls.
+  for (const bucket of ['other', 'third']) expect((await get(bucket)).status).toBe(503)
+  const lines = (await ana.pending()).map(({ line }) => line).sort()
+  expect(lines).toEqual(['s3:GetObject arn:aws:s3:::other/a', 's3:GetObject arn:aws:s3:::third/a'])
+  await withdrawAll()
+  expect(asked()).toHaveLength(1)
 })
 
 test('the same call for another region is another hold', async () => {

@@ -23,11 +23,13 @@ rules:
   - name: shells
     match: { upstream: cluster, action: "k8s:create pods/exec" }
     then: hold
+    preview: true
     approve: { by: { groups: [finance-leads] }, within: 30m, wait: 60s }
-  - { name: secrets, match: { upstream: cluster, fields: { resource: secrets } }, then: hold }
+  - { name: secrets, match: { upstream: cluster, fields: { resource: secrets } }, then: hold, preview: true }
   - name: the-rest
     match: { upstream: cluster, access: [write, permissions, credentials, unknown] }
     then: hold
+    preview: true
 `
 
 let certificates: Certificates
@@ -57,7 +59,7 @@ const objects = () =>
       },
     ],
     ['/prod/secrets/db', { metadata: { name: 'db', namespace: 'prod' }, data: { password: 'aHVudGVyMg==' } }],
-    ...['v132', 'v135', 'node', 'kept', 'denied-v132', 'denied-v135'].map(deployment),
+    ...['v132', 'v135', 'node', 'kept', 'changed-v132', 'changed-v135', 'denied-v132', 'denied-v135'].map(deployment),
   ] as const
 
 beforeAll(async () => {
@@ -104,8 +106,11 @@ afterAll(async () => {
 })
 
 const cluster = () => ({ server: `${holdpoint.gate}/cluster`, ca: certificates.caText, token })
+/** What happened; rehearsals are no more than that. */
 const sent = (method: string, part: string) =>
-  api.seen.filter(one => one.method === method && one.target.includes(part))
+  api.seen.filter(one => one.method === method && one.target.includes(part) && !/dryRun/.test(one.target + one.body))
+const rehearsed = (method: string, part: string) =>
+  api.seen.filter(one => one.method === method && one.target.includes(part) && /dryRun/.test(one.target + one.body))
 
 describe.each(['1.32', '1.35'])('kubectl %s', version => {
   let run: Kubectl
@@ -137,8 +142,11 @@ describe.each(['1.32', '1.35'])('kubectl %s', version => {
     expect(row.line).toBe(`k8s:delete deployments apps/v1/prod/deployments/${own}`)
     // It was told to come again, and did.
     await eventually(async () => ((await attached(row.id)) >= 1 ? true : undefined), 20_000)
+    const { preview } = await ana.hold(row.id)
+    expect(preview).toMatchObject({ kind: 'shown', text: expect.stringMatching(/^- {3}"spec": \{$/m) })
     expect((await ana.approve(row.id)).status).toBe(200)
     const { out, err, code } = await running
+    expect(rehearsed('DELETE', `/deployments/${own}`)).toHaveLength(1)
     expect(`${code} ${err}${out}`).toMatch(new RegExp(`^0 deployment.apps "${own}" deleted`))
     expect(sent('DELETE', `/deployments/${own}`)).toHaveLength(1)
     expect(await ana.pending()).toEqual([])
@@ -173,6 +181,20 @@ describe.each(['1.32', '1.35'])('kubectl %s', version => {
     expect(await ana.pending()).toEqual([])
   })
 
+  test('a change is shown before it is made', async () => {
+    const image = `image:${own}`
+    const running = run(['set', 'image', `deployment/changed-${own}`, `c=${image}`])
+    const row = await waiting(ana)
+    const { preview } = await ana.hold(row.id)
+    const text = preview?.kind === 'shown' ? preview.text : preview?.why
+    expect(text).toMatch(new RegExp(`^\\+ +"image": "${image}"`, 'm'))
+    expect(text).toMatch(/^- +"image": /m)
+    expect(JSON.stringify(api.objects.get(`apps/prod/deployments/changed-${own}`))).not.toContain(image)
+    await ana.approve(row.id)
+    expect((await running).code).toBe(0)
+    expect(JSON.stringify(api.objects.get(`apps/prod/deployments/changed-${own}`))).toContain(image)
+  })
+
   test.each([
     ['a WebSocket', {}],
     ['SPDY', { KUBECTL_REMOTE_COMMAND_WEBSOCKETS: 'false' }],
@@ -181,7 +203,9 @@ describe.each(['1.32', '1.35'])('kubectl %s', version => {
     const row = await waiting(ana)
     const upgrade = protocol === 'SPDY' ? 'spdy/3.1' : 'websocket'
     expect(row.line).toBe(`Open an interactive session (${upgrade}): k8s:create pods/exec core/v1/prod/pods/exec/web`)
-    expect((await ana.hold(row.id)).request.target).toContain('command=ls&command=-la')
+    const { request, preview } = await ana.hold(row.id)
+    expect(request.target).toContain('command=ls&command=-la')
+    expect(preview).toEqual({ kind: 'none', why: 'Kubernetes has no rehearsal of this' })
     expect(sent(protocol === 'SPDY' ? 'POST' : 'GET', '/exec')).toEqual([])
     await ana.approve(row.id)
     const { out, err, code } = await running
@@ -212,6 +236,7 @@ describe.each(['1.32', '1.35'])('kubectl %s', version => {
     expect(all).toContain('last-applied-configuration')
     expect(all).not.toMatch(/correct horse|battery staple|Y29ycmVjdCBob3JzZQ/)
     expect(view.hidden.unseen).toContain('json./stringData/colour')
+    expect(view.preview).toMatchObject({ kind: 'shown', text: expect.stringMatching(/^\+ {5}"plain": ‹/m) })
     await ana.deny(row.id)
     expect((await running).code).toBe(1)
     const entries = JSON.stringify(await holdpoint.audit()) + JSON.stringify(holdpoint.logs())
@@ -256,5 +281,22 @@ test('a renewed token of the service account is used soon', async () => {
   await writeFile(`${tokenFile}.new`, `${api.token}\n`)
   await copyFile(`${tokenFile}.new`, tokenFile)
   await eventually(async () => ((await run(['get', 'pods'])).code === 0 ? true : undefined), 30_000)
+  await run.close()
+})
+
+test('what a Secret holds now is not in the preview of its change', async () => {
+  const run = await kubectl('1.35', cluster())
+  const patch = JSON.stringify({ stringData: { password: 'battery staple' } })
+  const running = run(['patch', 'secret', 'db', '-p', patch])
+  // kubectl looks first.
+  const looking = await waiting(ana)
+  await ana.approve(looking.id)
+  const row = await eventually(async () => (await ana.pending()).find(one => one.id !== looking.id), 20_000)
+  const view = await ana.hold(row.id)
+  expect(row.line).toBe('k8s:patch secrets core/v1/prod/secrets/db')
+  expect(view.preview).toMatchObject({ kind: 'shown', text: expect.stringMatching(/^ .*"password": ‹secret 12/m) })
+  expect(JSON.stringify(view)).not.toMatch(/battery staple|hunter2|aHVudGVyMg/)
+  await ana.deny(row.id)
+  expect((await running).code).toBe(1)
   await run.close()
 })

@@ -212,6 +212,7 @@ export type StageOptions = {
   readonly heartbeatMs?: number
   readonly chats?: readonly string[]
   readonly retell?: ConsoleParts['retell']
+  readonly tells?: ConsoleParts['tells']
 }
 
 // A page may have further forms; the one that decides comes first.
@@ -291,6 +292,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
     ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
     ...(options.chats === undefined ? {} : { chats: () => options.chats ?? [] }),
     ...(options.retell === undefined ? {} : { retell: options.retell }),
+    ...(options.tells === undefined ? {} : { tells: options.tells }),
   })
   const server = await listenConsole(app, { host: '127.0.0.1', port })
   let count = 0

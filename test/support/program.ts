@@ -16,6 +16,8 @@ export type ProgramOptions = {
   /** Written beside it as `rules.yaml`. */
   readonly rules?: string
   readonly env?: { readonly [name: string]: string }
+  /** Further arguments of `serve`. */
+  readonly args?: readonly string[]
   /** Start again where an earlier program ran: same files, same store. */
   readonly dir?: string
 }
@@ -92,7 +94,7 @@ const launch = (
 /** Starts `holdpoint serve` and waits until it says that it is ready; throws with its output if it ends instead. */
 export const startHoldpoint = async (options: ProgramOptions): Promise<Program> => {
   const dir = options.dir ?? (await workDir(options))
-  const child = launch(['serve', '--config', join(dir, 'holdpoint.yaml')], { cwd: dir, env: options.env ?? {} })
+  const child = launch(['serve', '--config', join(dir, 'holdpoint.yaml'), ...(options.args ?? [])], { cwd: dir, env: options.env ?? {} })
   const closed = once(child, 'close') as Promise<[number | null]>
   child.stdout?.resume()
   const lines: LogLine[] = []

@@ -32,12 +32,9 @@ const hmac = (key: string | Buffer, text: string): Buffer => createHmac('sha256'
 const encoded = (text: string): string =>
   encodeURIComponent(text).replace(/[!'()*]/g, one => `%${one.charCodeAt(0).toString(16).toUpperCase()}`)
 
-// S3 keeps what others take for one slash: it is part of a name there.
+// S3 encodes the name itself, so an encoded slash is a slash to it, and two in a row stay two; others encode what was sent once more.
 const canonicalPath = (path: string, service: string): string =>
-  (service === 's3' ? path : path.replace(/\/{2,}/g, '/'))
-    .split('/')
-    .map(segment => encoded(service === 's3' ? decodeURIComponent(segment) : segment))
-    .join('/')
+  (service === 's3' ? decodeURIComponent(path) : path.replace(/\/{2,}/g, '/')).split('/').map(encoded).join('/')
 
 const canonicalQuery = (query: string): string =>
   query

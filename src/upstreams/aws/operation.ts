@@ -40,6 +40,8 @@ export const operationOf = (asking: Asking): string | undefined | 'unread' => {
   if (named.length > 1) refuse('X-Amz-Target, Action, path: the call names its operation in two places: name it in one')
   if (rpc !== undefined) return rest(asking) === undefined ? rpc : refuse('path: it stands for two operations')
   if (headerOf(call, 'smithy-protocol') !== undefined || !inBody.readable) return undefined
+  if (named.length > 0 && call.query.length > 0 && (target !== undefined || body.kind === 'form'))
+    refuse('query: the call has its parameters in the body as well: send them in one place')
   if (target !== undefined) return ofTarget(call, path, target)
   const [action] = named
   if (action === undefined) return rest(asking)

@@ -50,19 +50,31 @@ export const besides = (call: Call, operation: string, path: string, scope: Scop
     ...(known ? {} : { unknown: ['resource'] }),
   })
   const own = s3Arn(path, scope.region)
-  const acl = operation.includes('Bucket') ? 'PutBucketAcl' : 'PutObjectAcl'
+  const ofBucket = operation.includes('Bucket')
+  const heads = ofBucket ? bucketHeads : objectHeads
   return [
     ...sources(call.headers).map(source =>
       also('GetObject', 'read', source === undefined ? unknown : s3Arn(source, scope.region)),
     ),
-    ...(has(name => name === 'x-amz-acl' || name.startsWith('x-amz-grant-')) && operation !== acl
-      ? [also(acl, 'permissions', own)]
-      : []),
-    ...(has(name => name === 'x-amz-bypass-governance-retention')
-      ? [also('BypassGovernanceRetention', 'permissions', ofS3(operation, path, scope.region))]
-      : []),
+    ...heads
+      .filter(([test, name]) => name !== operation && has(one => test.test(one)))
+      .map(([, name, access]) =>
+        also(name, access, listing.has(operation) ? ofS3(operation, path, scope.region) : own),
+      ),
   ]
 }
+
+type Head = readonly [test: RegExp, name: string, access: Action['access']]
+
+const acls = /^x-amz-(?:acl$|grant-)/
+const bucketHeads: readonly Head[] = [[acls, 'PutBucketAcl', 'permissions']]
+const objectHeads: readonly Head[] = [
+  [acls, 'PutObjectAcl', 'permissions'],
+  [/^x-amz-tagging$/, 'PutObjectTagging', 'write'],
+  [/^x-amz-object-lock-(?:mode|retain-until-date)$/, 'PutObjectRetention', 'write'],
+  [/^x-amz-object-lock-legal-hold$/, 'PutObjectLegalHold', 'write'],
+  [/^x-amz-bypass-governance-retention$/, 'BypassGovernanceRetention', 'permissions'],
+]
 
 /** `bucket/key`, encoded, with or without a slash before it and a version behind it. */
 const sources = (headers: readonly Header[]): readonly (string | undefined)[] =>
