@@ -6,6 +6,7 @@ import { registerCheck } from './commands/check.ts'
 import { demo } from './commands/demo.ts'
 import { registerExplain } from './commands/explain.ts'
 import { registerFreeze } from './commands/freeze.ts'
+import { registerKubeconfig } from './commands/kubeconfig.ts'
 import { registerSchema } from './commands/schema.ts'
 import { registerServe } from './commands/serve.ts'
 import { registerTest } from './commands/test.ts'
@@ -37,6 +38,7 @@ Start here:
     registerSchema,
     registerFreeze,
     registerAwsCredentials,
+    registerKubeconfig,
     demo,
   ])
     register(program)

@@ -7,6 +7,7 @@ import type { Action, Call, Header } from '../src/nouns.ts'
 import type { Upstream } from '../src/settings.ts'
 import { unchunked } from '../src/upstreams/aws/chunked.ts'
 import { endpointOf } from '../src/upstreams/aws/endpoints.ts'
+import { accessOf } from '../src/upstreams/aws/names.ts'
 import { aws } from '../src/upstreams/aws.ts'
 import type { Seen } from '../src/upstreams/upstream.ts'
 import { type SeenRow, seenOf } from './support/seen.ts'
@@ -62,6 +63,17 @@ it.each(rows)('$name', row => {
 it('says service, operation and region', () => {
   const [action] = described(seen({ scope: 'eu-central-1/monitoring', form: 'Action=DeleteAlarms' }))
   expect(action?.fields).toEqual({ service: 'cloudwatch', operation: 'DeleteAlarms', region: 'eu-central-1' })
+})
+
+it('every operation that has a path is known', () => {
+  const routes = JSON.parse(readFileSync(new URL('../src/upstreams/aws/routes.json', import.meta.url), 'utf8')) as {
+    readonly [service: string]: readonly string[]
+  }
+  const listed = Object.entries(routes).flatMap(([service, lines]) =>
+    lines.map(line => [service, line.split(' ')[2] ?? ''] as const),
+  )
+  expect(listed.length).toBeGreaterThan(1500)
+  expect(listed.filter(([service, operation]) => accessOf(service, operation) === undefined)).toEqual([])
 })
 
 it('reads the body of everything but S3', () => {

@@ -190,7 +190,7 @@ describe('a card', () => {
         linkCard(`${hold}.x`, 'https://x.test/links', { version }),
       ])
         expect(faultsOf(card)).toEqual([])
-    expect(faultsOf({ ...full(notice()), body: [{ type: 'TextRun', text: 'x' }] } as never)).not.toEqual([])
+    expect(faultsOf({ ...full(notice()), body: [{ type: 'TextRuns', text: 'x' }] } as never)).not.toEqual([])
   })
 })
 
@@ -768,6 +768,8 @@ describe('by a workflow', () => {
     readonly where: string
     readonly type?: string
     readonly body?: string
+    readonly summary?: string
+    readonly mask?: readonly string[]
     readonly header?: readonly string[]
     readonly wrap?: unknown
     readonly encoding?: unknown
@@ -791,6 +793,8 @@ describe('by a workflow', () => {
     }
     using(byBot())
     for (const row of planted) {
+      const rule = { summary: row.summary, mask: row.mask ?? [] }
+      stage.settings = { ...stage.settings, rules: stage.settings.rules.map(one => ({ ...one, ...rule })) }
       const body = put(row.body ?? '')
       const id = await stage.hold({
         ...(row.header === undefined ? {} : { headers: [[row.header[0] ?? '', put(row.header[1] ?? '')]] }),

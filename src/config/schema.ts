@@ -134,7 +134,7 @@ const sigv4 = strict({
   region: text('a region')
     .regex(/^[a-z0-9-]+$/, 'must be a region such as eu-central-1')
     .optional(),
-  sts: baseUrl.optional().describe('Where the token service is asked. Default: the one of `region`.'),
+  sts: secureUrl.optional().describe('Where the token service is asked. Default: the one of `region`.'),
 })
 
 const credential = strict(

@@ -1,8 +1,12 @@
 // Agents with the AWS SDKs and CLI: placeholder keys, their token as the session token, and nothing else is changed. What AWS receives is
 // signed with the real keys, once, after somebody approved it.
 import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { DeleteTableCommand, DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb'
 import { DescribeInstancesCommand, EC2Client, TerminateInstancesCommand } from '@aws-sdk/client-ec2'
@@ -36,6 +40,8 @@ rules:
     then: hold
     approve: { by: { groups: [finance-leads] }, within: 30m, wait: 1s }
 `
+
+const bin = fileURLToPath(new URL('../../bin/holdpoint.js', import.meta.url))
 
 let peer: Peer
 let stage: Stage
@@ -377,31 +383,32 @@ test('the same call for another region is another hold', async () => {
   await withdrawAll()
 })
 
-test('the AWS CLI reads, and prints why it waits', async () => {
+test('the AWS CLI takes its token by a credential process, prints why it waits, and comes again by itself', async () => {
   provide([{ name: 'aws', package: 'awscli', why: 'a client of another make' }])
-  const run = (...args: string[]) =>
+  const dir = await mkdtemp(join(tmpdir(), 'holdpoint-aws-'))
+  const token = join(dir, 'token')
+  await writeFile(token, `${stage.token}\n`)
+  await writeFile(
+    join(dir, 'config'),
+    `[default]\ncredential_process = ${process.execPath} ${bin} aws-credentials --token-file ${token}\n`,
+  )
+  const { PATH, HOME, PYENV_ROOT } = process.env
+  const env = { PATH, HOME, ...(PYENV_ROOT === undefined ? {} : { PYENV_ROOT }), AWS_CONFIG_FILE: join(dir, 'config') }
+  const run = (tries: number, ...args: string[]) =>
     promisify(execFile)(
       find('aws') ?? 'aws',
       [...args, '--endpoint-url', `${stage.holdpoint.gate}/aws`, '--region', 'us-east-1', '--output', 'json'],
-      {
-        env: {
-          ...process.env,
-          AWS_ACCESS_KEY_ID: 'HOLDPOINT',
-          AWS_SECRET_ACCESS_KEY: 'placeholder',
-          AWS_SESSION_TOKEN: stage.token,
-          AWS_MAX_ATTEMPTS: '1',
-          AWS_CONFIG_FILE: '/nonexistent',
-          AWS_EC2_METADATA_DISABLED: 'true',
-        },
-      },
+      { env: { ...env, AWS_MAX_ATTEMPTS: String(tries), AWS_EC2_METADATA_DISABLED: 'true' } },
     )
-  expect(JSON.parse((await run('iam', 'list-users')).stdout).Users[0].UserName).toBe('ana')
-  await expect(run('iam', 'delete-role', '--role-name', 'x')).rejects.toMatchObject({
-    stderr: expect.stringContaining('(HoldPending)'),
-  })
-  await expect(run('dynamodb', 'delete-table', '--table-name', 'cli')).rejects.toMatchObject({
-    stderr: expect.stringContaining('Nothing was sent'),
+  expect(JSON.parse((await run(1, 'iam', 'list-users')).stdout).Users[0].UserName).toBe('ana')
+  await expect(run(1, 'dynamodb', 'delete-table', '--table-name', 'cli')).rejects.toMatchObject({
+    stderr: expect.stringMatching(/\(HoldPending\).*Nothing was sent/),
   })
   await withdrawAll()
   asked()
+  const deleted = run(9, 'iam', 'delete-role', '--role-name', 'x')
+  expect(await approveNext()).toBe('iam:DeleteRole *')
+  await deleted
+  expect(asked()).toEqual(['us-east-1/iam POST /'])
+  await rm(dir, { recursive: true })
 })

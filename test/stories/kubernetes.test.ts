@@ -8,7 +8,7 @@ import { eventually } from '../support/eventually.ts'
 import { type Kubectl, kubectl } from '../support/kubectl.ts'
 import { type ApiServer, startApiServer } from '../support/kubernetes.ts'
 import { agentToken, clients, people, signIn, startCast } from '../support/people.ts'
-import { type Program, startHoldpoint } from '../support/program.ts'
+import { type Program, runHoldpoint, startHoldpoint } from '../support/program.ts'
 import { type Desk, deskAt, stageConfig, waiting } from '../support/stage.ts'
 
 const rules = `
@@ -273,6 +273,31 @@ test('the client of Kubernetes for Node', async () => {
   await ana.approve(row.id)
   await remove()
   expect(sent('DELETE', '/deployments/node')).toHaveLength(1)
+})
+
+test('the kubeconfig that Holdpoint writes', async () => {
+  const file = join(certificates.dir, 'agent-token')
+  await writeFile(file, token)
+  const ask = (...args: string[]) => runHoldpoint(['kubeconfig', 'holdpoint.yaml', ...args], { cwd: holdpoint.dir })
+  const unsaid = await ask('--ca', certificates.ca)
+  expect([unsaid.code, unsaid.stdout, unsaid.stderr]).toEqual([
+    1,
+    '',
+    'say where the token comes from: --token-file, or --exec\n',
+  ])
+  expect((await ask('--upstream', 'other', '--token-file', file)).stderr).toBe('--upstream: must be one of cluster\n')
+  expect((await ask('--ca', file, '--token-file', file)).stderr).toMatch(/is no PEM certificate/)
+  const plugin = JSON.parse((await ask('--exec', 'agent-login --json')).stdout)
+  expect(plugin.users[0].user.exec).toMatchObject({ command: 'agent-login', args: ['--json'] })
+  const { code, stdout } = await ask('--ca', certificates.ca, '--token-file', file, '--namespace', 'prod')
+  expect(code).toBe(0)
+  expect(stdout).not.toContain(token)
+  const written = join(certificates.dir, 'kubeconfig')
+  await writeFile(written, stdout)
+  const run = await kubectl('1.35', cluster())
+  const { out } = await run(['get', 'pods'], { env: { KUBECONFIG: written } })
+  expect(out).toMatch(/\nweb /)
+  await run.close()
 })
 
 test('a renewed token of the service account is used soon', async () => {

@@ -150,7 +150,9 @@ export const startTeams = async (): Promise<Teams> => {
     return { card, message }
   }
 
+  const lost = new WeakSet<ServerResponse>()
   const json = (response: ServerResponse, status: number, value: object): void => {
+    if (lost.has(response)) return void response.socket?.destroy()
     response.writeHead(status, { 'content-type': 'application/json' })
     response.end(JSON.stringify(value))
   }
@@ -203,6 +205,7 @@ export const startTeams = async (): Promise<Teams> => {
     requests.push(`${request.method} ${pathname}`)
     if (pathname !== '/token') bodies.push(body)
     const failure = teams.fail?.(pathname, requests.filter(one => one === `${request.method} ${pathname}`).length)
+    if (failure === 'lost') lost.add(response)
     if (typeof failure === 'object') {
       response.writeHead(failure.status, { ...failure.headers })
       return void response.end('an answer that nobody repeats')
@@ -213,7 +216,6 @@ export const startTeams = async (): Promise<Teams> => {
       const found = Buffer.byteLength(body) > sizeMost ? undefined : cardIn(body)
       if (found === undefined) return json(response, 400, {})
       taken.push(found.card)
-      if (failure === 'lost') return void request.socket.destroy()
       return json(response, 202, {})
     }
     if (pathname === '/token') {
@@ -237,7 +239,6 @@ export const startTeams = async (): Promise<Teams> => {
       return json(response, 200, { keys: [key] })
     }
     await connector(request, response, pathname, body)
-    if (failure === 'lost') request.socket.destroy()
   }
 
   const server = createServer((request, response) => {

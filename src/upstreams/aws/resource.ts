@@ -53,8 +53,8 @@ export const besides = (call: Call, operation: string, path: string, scope: Scop
   const ofBucket = operation.includes('Bucket')
   const heads = ofBucket ? bucketHeads : objectHeads
   return [
-    ...sources(call.headers).map(source =>
-      also('GetObject', 'read', source === undefined ? unknown : s3Arn(source, scope.region)),
+    ...sources(call.headers).map(([header, source]) =>
+      also(...header, source === undefined ? unknown : s3Arn(source, scope.region)),
     ),
     ...heads
       .filter(([test, name]) => name !== operation && has(one => test.test(one)))
@@ -76,16 +76,25 @@ const objectHeads: readonly Head[] = [
   [/^x-amz-bypass-governance-retention$/, 'BypassGovernanceRetention', 'permissions'],
 ]
 
+/** What becomes of the object that a head names as a source. */
+const sourceHeads: { readonly [lower: string]: readonly [name: string, access: Action['access']] } = {
+  'x-amz-copy-source': ['GetObject', 'read'],
+  'x-amz-rename-source': ['DeleteObject', 'write'],
+}
+
 /** `bucket/key`, encoded, with or without a slash before it and a version behind it. */
-const sources = (headers: readonly Header[]): readonly (string | undefined)[] =>
-  headers
-    .filter(([name]) => name.toLowerCase() === 'x-amz-copy-source')
-    .map(([, value]) => {
-      const [path = ''] = value.replace(/^\//, '').split('?')
-      const plain = decoded(path)
-      // What is encoded once more stays as it is: decoding it here would name another object.
-      return plain === undefined || /[%?+]/.test(plain) || !/^[^/]+\/./.test(plain) ? undefined : `/${plain}`
-    })
+const sources = (
+  headers: readonly Header[],
+): readonly (readonly [name: readonly [string, Action['access']], path: string | undefined])[] =>
+  headers.flatMap(([name, value]) => {
+    const header = Object.hasOwn(sourceHeads, name.toLowerCase()) ? sourceHeads[name.toLowerCase()] : undefined
+    if (header === undefined) return []
+    const [path = ''] = value.replace(/^\//, '').split('?')
+    const plain = decoded(path)
+    // What is encoded once more stays as it is: decoding it here would name another object.
+    const known = plain !== undefined && !/[%?+]/.test(plain) && /^[^/]+\/./.test(plain)
+    return [[header, known ? `/${plain}` : undefined] as const]
+  })
 
 // ---- services whose calls name an ARN
 
