@@ -218,10 +218,10 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
   })
   const open = async (): Promise<Opened> => {
     if (earlyMs > 0 || !rules.some(rule => rule.preview)) return store.holds.open(opening(view))
-    // A call that joins a hold asks its upstream nothing: without room for another hold of this caller only an old one is found.
+    // A call that joins a hold, or that there is no room for, asks its upstream nothing: a store that is full finds what is there already.
     const plain = opening(view)
-    const found = await store.holds.open({ ...plain, caps: { ...plain.caps, perCaller: 0 } })
-    if (found.word !== 'full' || found.scope !== 'caller') return found
+    const found = await store.holds.open({ ...plain, caps: { ...plain.caps, holds: 0 } })
+    if (found.word !== 'full' || found.scope !== 'holds') return found
     const { body } = held
     const previewed = await preview(parts, {
       settings,

@@ -30,6 +30,8 @@ export type Sending = {
   /** Asks for a tunnel. Anything but a verified 101 is an answer like any other. */
   readonly upgrade?: NonNullable<Call['upgrade']>
   readonly signal?: AbortSignal
+  /** The same for the way of every call, where an AbortSignal costs too much: is handed what calls the sending off. */
+  readonly onGone?: (callOff: () => void) => void
 }
 
 /** Takes an answer. Plain functions without `this`, so that a sink can be wrapped by spreading it. */
@@ -92,6 +94,8 @@ export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
     if (!target.startsWith('/')) return fail(new Error(`the target ${JSON.stringify(target)} is no path`))
     if (signal?.aborted) return abort()
     signal?.addEventListener('abort', abort)
+    sending.onGone?.(abort)
+    if (settled) return
 
     dispatcher.dispatch(
       {
@@ -115,8 +119,8 @@ export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
           if (code < 200) return sink.informational?.(code, answerHeaders(headers, code))
           status = code
           named = nominated(headers)
-          const line = sink.trailers === true ? announced(headers, code) : []
-          sink.head(code, [...answerHeaders(headers, code), ...line], statusText)
+          const kept = answerHeaders(headers, code, named)
+          sink.head(code, sink.trailers === true ? [...kept, ...announced(headers, code)] : kept, statusText)
           sink.onDrain(() => started.resume())
         },
         onRequestUpgrade(started, _, __, socket) {
@@ -147,7 +151,8 @@ const asError = (reason: unknown): Error =>
   reason instanceof Error ? reason : new Error('called off', { cause: reason })
 
 const flat = (headers: readonly Header[], length: number | undefined): string[] => {
-  const raw = headers.flat()
+  const raw: string[] = []
+  for (const [name, value] of headers) raw.push(name, value)
   if (length !== undefined) raw.push('content-length', String(length))
   return raw
 }
@@ -235,9 +240,12 @@ const pull = (
 type Connections = { readonly dispatcher: Dispatcher; readonly base: string }
 
 const pools = new Map<string, Connections>()
+let poolOf = new WeakMap<Upstream, Connections>()
 
 const connections = (upstream: Upstream, fresh: boolean, tunnel: boolean): Connections => {
   if (fresh) return connect(upstream, patient, tunnel)
+  const known = poolOf.get(upstream)
+  if (known !== undefined) return known
   // Pools outlive a reload of the configuration as long as what they stand for stays the same.
   const key = `${upstream.hash} ${upstream.url} ${upstream.timeouts.connectMs} ${upstream.http2} ${upstream.tls?.id}`
   let pool = pools.get(key)
@@ -245,6 +253,7 @@ const connections = (upstream: Upstream, fresh: boolean, tunnel: boolean): Conne
     pool = connect(upstream, (origin, options) => new Pool(origin, { ...options, factory: patient }))
     pools.set(key, pool)
   }
+  poolOf.set(upstream, pool)
   return pool
 }
 
@@ -291,14 +300,14 @@ const patient = (origin: string | URL, options: object): Client => {
     },
   })
   const dispatch = client.dispatch.bind(client)
-  client.dispatch = (request, handler) =>
-    dispatch(request, {
-      ...handler,
-      onRequestStart(controller, context) {
-        answerStarts()
-        handler.onRequestStart?.(controller, context)
-      },
-    })
+  client.dispatch = (request, handler) => {
+    const started = handler.onRequestStart
+    handler.onRequestStart = (controller, context) => {
+      answerStarts()
+      started?.call(handler, controller, context)
+    }
+    return dispatch(request, handler)
+  }
   return client
 }
 
@@ -312,11 +321,27 @@ const tlsOf = ({ tls }: Upstream): Partial<Record<'ca' | 'cert' | 'key' | 'serve
 /** A target as the upstream receives it: below the path of its url. */
 export const targetAt = (upstream: Upstream, target: string): string => baseOf(upstream) + target
 
-const baseOf = ({ url }: Upstream): string => new URL(url).pathname.replace(/\/$/, '')
+// Read once for each upstream of a snapshot: every call asks.
+const addresses = new WeakMap<Upstream, { readonly origin: string; readonly base: string }>()
+
+const addressOf = (upstream: Upstream): { readonly origin: string; readonly base: string } => {
+  const known = addresses.get(upstream)
+  if (known !== undefined) return known
+  const { origin, pathname } = new URL(upstream.url)
+  const read = { origin, base: pathname.replace(/\/$/, '') }
+  addresses.set(upstream, read)
+  return read
+}
+
+const baseOf = (upstream: Upstream): string => addressOf(upstream).base
+
+/** Scheme, host and port of an upstream. */
+export const originOf = (upstream: Upstream): string => addressOf(upstream).origin
 
 /** Ends every pooled connection, and what is still sent over it. For shutting down. */
 export const closePools = async (): Promise<void> => {
   const open = [...pools.values()]
   pools.clear()
+  poolOf = new WeakMap()
   await Promise.all(open.map(({ dispatcher }) => dispatcher.destroy()))
 }

@@ -7,7 +7,7 @@ import { parseBody, readWhole } from './body.ts'
 import { credentialOf } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, rebuilt, type Sending, type Sent, type Sink, toResponse } from './forward.ts'
-import { endToEnd } from './headers.ts'
+import { endToEnd, valuesOf } from './headers.ts'
 import { holding } from './holding.ts'
 import type { Identified } from './identify.ts'
 import { type Judged, judge, kindOf, located, speakerOf } from './judge.ts'
@@ -99,6 +99,14 @@ export const gate = (parts: Parts): Gate => {
     }
   }
 
+  const whole = async (way: Way): Promise<void> => {
+    try {
+      await follow(way)
+    } catch (thrown) {
+      refuse(way, thrown)
+    }
+  }
+
   const follow = async (way: Way): Promise<void> => {
     const { received, routed, readings } = admit(way)
     if (received.target === '*')
@@ -142,10 +150,14 @@ export const gate = (parts: Parts): Gate => {
   const pass = async (way: Known, routed: Routed, readings: readonly string[]): Promise<void> => {
     const { call, caller, settings } = way
     const { upstream } = routed
-    const paths = [...new Set(readings.map(path => within(path, routed.cut)))]
+    const [only = '', ...others] = readings
+    const paths =
+      others.length === 0
+        ? [within(only, routed.cut)]
+        : [...new Set(readings.map(path => within(path, routed.cut)))]
     // Rules see what the upstream will see: no header that is dropped on the way can be made to fit one.
     const kind = kindOf(upstream)
-    let headers = endToEnd(call, new Set(kind.strippedHeaders))
+    let headers = endToEnd(call, kind.strippedHeaders)
     const ask = (body: Body): Judged =>
       judge(settings, { call: { ...call, headers }, paths, upstream, caller, body, at: parts.clock() })
     const limit = Math.max(upstream.limits.held, upstream.limits.inspect)
@@ -245,12 +257,6 @@ export const gate = (parts: Parts): Gate => {
     const upstream = located(routed.upstream, call)
     const entry = await parts.record.allowed(aboutCall(way, 'call.allowed'))
     way.recorded = true
-    const gone = new AbortController()
-    if (response.destroyed) gone.abort()
-    // Every answer ends in 'close'; only one that was not written to its end means that the caller went away.
-    response.once('close', () => {
-      if (!response.writableFinished) gone.abort()
-    })
     try {
       const body = bodyToSend(call, request, read)
       const head = await prove(
@@ -267,17 +273,20 @@ export const gate = (parts: Parts): Gate => {
       )
       if (way.continues && read === undefined && call.contentLength !== 0) response.writeContinue()
       parts.meter.allowed(upstream.name, performance.now() - way.startedAt)
+      const sending: { -readonly [K in keyof Sending]: Sending[K] } = {
+        upstream,
+        method: call.method,
+        target: routed.target,
+        headers: head,
+        body: body.body,
+        contentLength: body.contentLength,
+        fresh: call.upgrade !== undefined,
+        onGone: callOff => whenGone(response, callOff),
+      }
+      if (body.readAhead !== undefined) sending.readAhead = body.readAhead
+      if (call.upgrade !== undefined) sending.upgrade = call.upgrade
       const sent = await forward(
-        {
-          upstream,
-          method: call.method,
-          target: routed.target,
-          headers: head,
-          ...body,
-          fresh: call.upgrade !== undefined,
-          ...(call.upgrade === undefined ? {} : { upgrade: call.upgrade }),
-          signal: gone.signal,
-        },
+        sending,
         noted(toResponse(response, []), status => entry.answered(status)),
       )
       if (sent.state === 'unreachable')
@@ -365,12 +374,12 @@ export const gate = (parts: Parts): Gate => {
       if (misread.has(request.socket)) return
       const way: Way = { startedAt: performance.now(), settings: parts.settings(), request, response, continues, line }
       response.on('error', () => undefined)
-      const done: Promise<void> = follow(way)
-        .catch(thrown => refuse(way, thrown))
-        .finally(() => {
-          underWay.delete(done)
-          tunnels.delete(done)
-        })
+      const done = whole(way)
+      const ended = (): void => {
+        underWay.delete(done)
+        tunnels.delete(done)
+      }
+      done.then(ended, ended)
       underWay.add(done)
       if (line !== undefined) tunnels.add(done)
     },
@@ -401,11 +410,11 @@ const refuseUpgrade = ({ upgrade }: Call, line: Line | undefined, upstream: Upst
 }
 
 const single = (call: Call, name: string): string | undefined =>
-  call.headers.find(([header]) => header.toLowerCase() === name)?.[1].trim() || undefined
+  valuesOf(call.headers, name)[0]?.trim() || undefined
 
 /** @throws malformed unless it is one value of 1 to 255 visible ASCII characters */
 const idempotencyKey = (call: Call): string | undefined => {
-  const values = call.headers.filter(([name]) => name.toLowerCase() === 'idempotency-key').map(([, value]) => value)
+  const values = valuesOf(call.headers, 'idempotency-key')
   if (values.length === 0) return undefined
   const [key = ''] = values
   if (values.length > 1 || !/^[\x21-\x7e]{1,255}$/.test(key))
@@ -447,6 +456,14 @@ const needsLength = (method: string, length: number): boolean =>
 
 const ruleOf = (judged: Judged): { rule?: string } =>
   judged.judgement.rule === undefined ? {} : { rule: judged.judgement.rule.name }
+
+// Every answer ends in 'close'; only one that was not written to its end means that the caller went away.
+const whenGone = (response: ServerResponse, act: () => void): void => {
+  if (response.destroyed) return act()
+  response.once('close', () => {
+    if (!response.writableFinished) act()
+  })
+}
 
 // Every call has an entry, so this one is grown in place instead of being spread together.
 const aboutCall = ({ call, caller, settings, upstream, action, rule }: Known, kind: Entry['kind']): Entry => {

@@ -149,20 +149,25 @@ export const isStripped = (name: string): boolean => {
 }
 
 const none: ReadonlySet<string> = new Set()
+const noValues: readonly string[] = []
 
 /**
  * What of a caller's head may reach the upstream, in order.
  * @param own lower-case names of headers that carry the caller's credential for us
  */
-export const endToEnd = (call: Call, own: ReadonlySet<string> = none): readonly Header[] =>
-  call.headers.flatMap((header): readonly Header[] => {
+export const endToEnd = (call: Call, own: readonly string[] = noValues): readonly Header[] => {
+  const head: Header[] = []
+  for (const header of call.headers) {
     const [name, value] = header
     const lower = name.toLowerCase()
-    if (lower.includes('_') || own.has(lower) || isStripped(lower)) return []
+    if (lower.includes('_') || own.includes(lower) || isStripped(lower)) continue
     const kept =
       lower === 'cookie' ? withoutOurCookies(value) : lower === 'prefer' ? withoutOurPreferences(value) : value
-    return kept === value ? [header] : kept === '' ? [] : [[name, kept]]
-  })
+    if (kept === value) head.push(header)
+    else if (kept !== '') head.push([name, kept])
+  }
+  return head
+}
 
 const withoutOurCookies = (value: string): string =>
   filtered(value.split(';'), '; ', value, cookie => /^(?:__(?:host|secure)-)?holdpoint/i.test(cookie.trim()))
@@ -183,9 +188,12 @@ const filtered = (parts: readonly string[], glue: string, text: string, ours: (p
 }
 
 /** What of an upstream's head reaches the caller, in order: nothing meant for the connection, nothing that speaks for us. */
-export const answerHeaders = (headers: readonly Header[], status: number): readonly Header[] => {
-  const named = nominated(headers)
-  return headers.filter(([name, value]) => {
+export const answerHeaders = (
+  headers: readonly Header[],
+  status: number,
+  named: ReadonlySet<string> = nominated(headers),
+): readonly Header[] =>
+  headers.filter(([name, value]) => {
     const lower = name.toLowerCase()
     if (hopByHop.has(lower) || named.has(lower) || lower.startsWith('holdpoint-')) return false
     // Alt-Svc would send callers past the gate.
@@ -193,7 +201,6 @@ export const answerHeaders = (headers: readonly Header[], status: number): reado
     if (lower === 'set-cookie') return !/^\s*(?:__(?:host|secure)-)?holdpoint/i.test(value)
     return !(lower === 'content-length' && status === 204)
   })
-}
 
 // RFC 9110 §6.5.1: a trailer must not change what was already said or done: framing, routing, authentication, how content is read, how
 // an answer is controlled or kept; and nobody but us speaks for us. ETag, Content-Digest and gRPC's status may come late.
@@ -239,9 +246,20 @@ export const takesTrailers = (raw: readonly string[]): boolean =>
 
 /** Lower-case names that Connection lines list. */
 export const nominated = (headers: readonly Header[]): ReadonlySet<string> => {
-  const lines = headers.filter(([name]) => name.toLowerCase() === 'connection')
+  const lines = valuesOf(headers, 'connection')
   if (lines.length === 0) return none
-  return new Set(lines.flatMap(([, value]) => value.split(',')).map(token => token.trim().toLowerCase()))
+  return new Set(lines.flatMap(value => value.split(',')).map(token => token.trim().toLowerCase()))
+}
+
+/** The values of the lines of one name, in order. Every head is searched for several names; only names of the same length are looked at. */
+export const valuesOf = (headers: readonly Header[], lower: string): readonly string[] => {
+  let found: string[] | undefined
+  for (const [name, value] of headers) {
+    if (name.length !== lower.length || name.toLowerCase() !== lower) continue
+    if (found === undefined) found = [value]
+    else found.push(value)
+  }
+  return found ?? noValues
 }
 
 /**
@@ -269,15 +287,14 @@ export const rebuilt = (
 }
 
 const one = (headers: readonly Header[], lower: string): string | undefined => {
-  const found = headers.filter(([name]) => name.toLowerCase() === lower)
-  return found.length === 1 ? found[0]?.[1] : undefined
+  const found = valuesOf(headers, lower)
+  return found.length === 1 ? found[0] : undefined
 }
 
 /** The addresses a trusted proxy reports, or none if one of them is no address: half a list would name the wrong caller. */
 const earlierHops = (call: Call): readonly string[] => {
-  const listed = call.headers
-    .filter(([name]) => name.toLowerCase() === 'x-forwarded-for')
-    .flatMap(([, value]) => value.split(','))
+  const listed = valuesOf(call.headers, 'x-forwarded-for')
+    .flatMap(value => value.split(','))
     .map(hop => hop.trim())
   return listed.every(hop => isIP(hop) !== 0) ? listed : []
 }

@@ -5,6 +5,7 @@ import { hash as digest } from 'node:crypto'
 import { callerOf } from './claims.ts'
 import { checkProof, type FirstSeen, proofAlgorithms } from './dpop.ts'
 import { HoldpointError } from './errors.ts'
+import { valuesOf as linesOf } from './headers.ts'
 import { type Introspect, introspect } from './introspect.ts'
 import { type IssuerKeys, issuerKeys } from './issuer-keys.ts'
 import type { Call, Caller } from './nouns.ts'
@@ -183,8 +184,7 @@ type Scheme = 'Bearer' | 'DPoP'
 
 type Shown = { readonly token: string; readonly scheme: Scheme; readonly own: ReadonlySet<string> }
 
-const valuesOf = (call: Call, name: string): string[] =>
-  call.headers.filter(([header]) => header.toLowerCase() === name).map(([, value]) => value)
+const valuesOf = (call: Call, name: string): readonly string[] => linesOf(call.headers, name)
 
 /** Finds the one token of a call: DESIGN §6, "exactly one source". */
 const tokenOf = (call: Call, upstream: Upstream | undefined, settings: Settings): Shown => {

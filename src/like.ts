@@ -34,15 +34,43 @@ export const partsOf = (call: Likened, print: Print): readonly Part[] =>
 const target = ({ upstream, call, target, paths, actions }: Likened): Spot[] => {
   const [rawPath = ''] = target.split('?', 1)
   const plain = paths.length === 1 && paths[0] === rawPath
-  const query = call.query.map(([name, value]): Spot => [`query.${name}`, 'text', value])
+  const query = pairs('query', call.query, call.rawQuery ?? '')
   return [
     ['upstream', 'text', upstream],
     ['method', 'text', call.method],
     ['host', 'text', call.host],
     ...action(actions),
-    ['path', plain ? 'plain' : 'spelled', rawPath],
-    ...(named(query) ? query : [['query', 'whole', call.rawQuery ?? ''] satisfies Spot]),
+    ...(plain ? path(rawPath, actions[0]?.resource ?? '') : [['path', 'spelled', rawPath] satisfies Spot]),
+    ...(query !== undefined && named(query) ? query : [['query', 'whole', call.rawQuery ?? ''] satisfies Spot]),
   ]
+}
+
+// A path may say more than the resource does (a document of an index, what is behind a proxied service): only a segment that is one of the
+// resource's own, in their order, may be another where that one may.
+const path = (rawPath: string, resource: string): Spot[] => {
+  const segments = rawPath.split('/')
+  const own = resource.split('/')
+  let from = 0
+  return [
+    ['path', 'plain', String(segments.length)],
+    ...segments.map((segment, index): Spot => {
+      const at = segment === '' ? -1 : own.indexOf(segment, from)
+      if (at >= 0) from = at + 1
+      return [`path/${index}`, at < 0 ? 'fixed' : `resource/${at}`, segment]
+    }),
+  ]
+}
+
+/** Each pair as it was spelled: `+` is not a blank to everybody. Undefined where pairs and text do not go together. */
+const pairs = (
+  place: 'query' | 'form',
+  read: readonly (readonly [name: string, value: string])[],
+  text: string,
+): Spot[] | undefined => {
+  const spelled = text.split('&').filter(piece => piece !== '')
+  return spelled.length === read.length
+    ? read.map(([name], index) => [`${place}.${name}`, 'text', spelled[index] ?? ''])
+    : undefined
 }
 
 /** Of a call that does several things, or something that cannot be told, everything is one place. */
@@ -70,14 +98,15 @@ const body = ({ body, bytes, volatile = [] }: Likened): Spot[] => {
   const left = new Set(volatile.map(pointer => `json.${pointer}`))
   const kept = (spot: Spot): Spot => (left.has(spot[0]) ? [spot[0], spot[1], ''] : spot)
   const spots =
-    body.kind === 'json' ? json('json.', body.value).map(kept) : body.kind === 'form' ? form(body.pairs) : undefined
+    body.kind === 'json'
+      ? json('json.', body.value).map(kept)
+      : body.kind === 'form'
+        ? pairs('form', body.pairs, (body.content ?? Buffer.from(bytes)).toString())
+        : undefined
   const kind: Spot = ['body kind', body.kind, '']
   if (body.kind === 'none') return [kind]
   return spots === undefined || !named(spots) ? [kind, ['body', 'whole', bytes]] : [kind, ...spots]
 }
-
-const form = (pairs: readonly (readonly [string, string])[]): Spot[] =>
-  pairs.map(([name, value]) => [`form.${name}`, 'text', value])
 
 const json = (place: string, value: Json): Spot[] => {
   if (value === null || typeof value !== 'object')
@@ -114,7 +143,7 @@ export const isLike = (
   resource: string,
 ): boolean => {
   const free = new Set(terms.free)
-  const elsewhere = terms.resource !== undefined && fitsResource(terms.resource)(resource)
+  const pattern = terms.resource !== undefined && fitsResource(terms.resource)(resource) ? terms.resource : undefined
   return (
     one.length === other.length &&
     one.every((part, index) => {
@@ -122,9 +151,15 @@ export const isLike = (
       const [otherPlace, otherType, otherPrint] = other[index] ?? []
       if (place !== otherPlace || type !== otherType) return false
       if (print === otherPrint || (free.has(place) && freeable(part))) return true
-      return elsewhere && ((place === 'resource' && type === 'text') || (place === 'path' && type === 'plain'))
+      return pattern !== undefined && ((place === 'resource' && type === 'text') || variesIn(pattern, type))
     })
   )
+}
+
+/** Is a part of this type a segment of the resource that the pattern leaves open? */
+const variesIn = (pattern: string, type: string): boolean => {
+  const [, at] = /^resource\/(\d+)$/.exec(type) ?? []
+  return at !== undefined && (pattern.split('/')[Number(at)] ?? '').includes('*')
 }
 
 /** `*` stands for at least one character between two slashes. A resource that has a `*` itself stands for many, and is none of them. */

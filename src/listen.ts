@@ -54,9 +54,8 @@ export const listenGate = async (
   patience: Partial<Patience> = {},
 ): Promise<GateListening> => {
   const times = { ...usual, ...patience }
-  // What is not answered yet on a connection.
-  const open = new WeakMap<Duplex, Set<ServerResponse>>()
-  const counts = new WeakMap<Duplex, number>()
+  // What is not answered yet on a connection, and how many requests came over it.
+  const open = new WeakMap<Duplex, { readonly unanswered: Set<ServerResponse>; count: number }>()
   const options = {
     maxHeaderSize: listener.limits().header,
     headersTimeout: times.headMs,
@@ -71,7 +70,7 @@ export const listenGate = async (
     // A WebSocket or SPDY is a call like any other; only its connection is taken from Node. Anything else that asks for an upgrade is a plain
     // request, and so is one whose connection is still in use: receive says what is wrong with it.
     shouldUpgradeCallback: (request: IncomingMessage) =>
-      /^(?:websocket|spdy\/3\.1)$/i.test(request.headers.upgrade ?? '') && (open.get(request.socket)?.size ?? 0) === 0,
+      /^(?:websocket|spdy\/3\.1)$/i.test(request.headers.upgrade ?? '') && (open.get(request.socket)?.unanswered.size ?? 0) === 0,
   }
   const server =
     tls === undefined
@@ -84,12 +83,16 @@ export const listenGate = async (
 
   const take = (request: IncomingMessage, response: ServerResponse, continues = false): void => {
     const { socket } = request
-    const unanswered = open.get(socket) ?? new Set()
-    open.set(socket, unanswered.add(response))
-    const count = (counts.get(socket) ?? 0) + 1
-    counts.set(socket, count)
+    let line = open.get(socket)
+    if (line === undefined) {
+      line = { unanswered: new Set(), count: 0 }
+      open.set(socket, line)
+    }
+    const { unanswered } = line
+    unanswered.add(response)
+    line.count++
     // Node says "close" in its last answer and drops what comes behind it, but leaves the connection open.
-    if (count === requestsPerSocket) response.shouldKeepAlive = false
+    if (line.count === requestsPerSocket) response.shouldKeepAlive = false
     response.once('close', () => unanswered.delete(response))
     // Only who owes something is slow: bytes that we wait for, or bytes that it does not take.
     response.on('timeout', () => {
@@ -109,7 +112,7 @@ export const listenGate = async (
     offer(request, socket as Socket, early, listener)
   })
   server.on('clientError', (error: Error & { code?: string }, socket) => {
-    const unanswered = [...(open.get(socket) ?? [])]
+    const unanswered = [...(open.get(socket)?.unanswered ?? [])]
     const [only] = unanswered
     // A broken TLS handshake, or a connection that is gone: there is nobody to answer.
     if (!socket.writable || !/^(HPE_|ERR_HTTP_)/.test(error.code ?? '')) return void socket.destroy()

@@ -1,15 +1,21 @@
 // The process: command line -> command. Each command says its own part of the help.
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { registerApprove } from './commands/approve.ts'
 import { registerAwsCredentials } from './commands/aws-credentials.ts'
 import { registerCheck } from './commands/check.ts'
 import { demo } from './commands/demo.ts'
+import { registerDeny } from './commands/deny.ts'
 import { registerExplain } from './commands/explain.ts'
 import { registerFreeze } from './commands/freeze.ts'
+import { registerHolds } from './commands/holds.ts'
 import { registerKubeconfig } from './commands/kubeconfig.ts'
+import { registerLogin } from './commands/login.ts'
 import { registerSchema } from './commands/schema.ts'
 import { registerServe } from './commands/serve.ts'
+import { registerShow } from './commands/show.ts'
 import { registerTest } from './commands/test.ts'
+import { registerWatch } from './commands/watch.ts'
 
 /** Runs one command. @param argv as in process.argv */
 export const main = async (argv: readonly string[]): Promise<void> => {
@@ -36,6 +42,12 @@ Start here:
     registerTest,
     registerExplain,
     registerSchema,
+    registerLogin,
+    registerHolds,
+    registerShow,
+    registerWatch,
+    registerApprove,
+    registerDeny,
     registerFreeze,
     registerAwsCredentials,
     registerKubeconfig,

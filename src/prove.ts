@@ -1,11 +1,12 @@
 // The last thing before a call is sent: what is ours is added to its head, and the credential of its upstream comes last, because some
 // credentials sign everything else. What we add replaces what a caller sent by the same name.
 import { credentialOf } from './credentials/make.ts'
-import { targetAt } from './forward.ts'
+import { HoldpointError } from './errors.ts'
+import { originOf, targetAt } from './forward.ts'
 import type { Caller, Header, Scope } from './nouns.ts'
 import type { Upstream } from './settings.ts'
 
-/** The final head. Throws if the credential cannot be made. */
+/** The final head. @throws upstream_unreachable if the credential cannot be made, or whatever it says itself */
 export const prove = async (
   call: {
     readonly upstream: Upstream
@@ -22,20 +23,29 @@ export const prove = async (
 ): Promise<readonly Header[]> => {
   const { upstream, caller, method, scope, body } = call
   const headers = replacing(call.headers, added)
-  const proof = await credentialOf(upstream).headers({
-    caller,
-    method,
-    origin: new URL(upstream.url).origin,
-    target: targetAt(upstream, call.target),
-    scope,
-    headers,
-    body,
-  })
-  return replacing(headers, proof)
+  try {
+    const proof = await credentialOf(upstream).headers({
+      caller,
+      method,
+      origin: originOf(upstream),
+      target: targetAt(upstream, call.target),
+      scope,
+      headers,
+      body,
+    })
+    return replacing(headers, proof)
+  } catch (cause) {
+    if (cause instanceof HoldpointError) throw cause
+    const detail = `The credential of ${upstream.name} cannot be made at present. Nothing was sent.`
+    throw new HoldpointError('upstream_unreachable', detail, { cause, retryAfterS: 5 })
+  }
 }
 
 const replacing = (headers: readonly Header[], added: readonly Header[]): readonly Header[] => {
   if (added.length === 0) return headers
-  const replaced = new Set(added.map(([name]) => name.toLowerCase()))
-  return [...headers.filter(([name]) => !replaced.has(name.toLowerCase())), ...added]
+  const replaced = added.map(([name]) => name.toLowerCase())
+  const head: Header[] = []
+  for (const header of headers) if (!replaced.includes(header[0].toLowerCase())) head.push(header)
+  for (const header of added) head.push(header)
+  return head
 }

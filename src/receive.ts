@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import { isIPv4, isIPv6, type Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { HoldpointError } from './errors.ts'
-import { hopByHop, isStripped, nominated } from './headers.ts'
+import { hopByHop, isStripped, nominated, valuesOf } from './headers.ts'
 import type { Call, Header } from './nouns.ts'
 import type { Upstream } from './settings.ts'
 import { parseTarget, readings } from './target.ts'
@@ -103,11 +103,16 @@ export const receive = (request: IncomingMessage, limits: { readonly header: num
   const named = nominated(lines)
   const upgrade = readUpgrade(method, httpVersion, lines, values, named, contentLength)
   const clientCertificate = certificateOf(request.socket)
-  return {
+  const { path, rawPath, rawQuery, query } = target === '*' && method === 'OPTIONS' ? wholeServer : parseTarget(target)
+  const call: { -readonly [K in keyof Call]: Call[K] } = {
     id: randomUUID(),
     receivedAt: Date.now(),
     method,
-    ...(target === '*' && method === 'OPTIONS' ? wholeServer : parseTarget(target)),
+    target,
+    path,
+    rawPath,
+    rawQuery,
+    query,
     host,
     headers: withoutNamed(lines, named),
     address: (request.socket.remoteAddress ?? refuse('connection: it is already closed')).replace(
@@ -116,10 +121,11 @@ export const receive = (request: IncomingMessage, limits: { readonly header: num
     ),
     scheme: 'encrypted' in request.socket ? 'https' : 'http',
     httpVersion,
-    ...(clientCertificate === undefined ? {} : { clientCertificate }),
-    ...(upgrade === undefined ? {} : { upgrade }),
     contentLength,
   }
+  if (clientCertificate !== undefined) call.clientCertificate = clientCertificate
+  if (upgrade !== undefined) call.upgrade = upgrade
+  return call
 }
 
 // A connection has one client certificate, or none, for as long as it lasts.
@@ -135,7 +141,7 @@ const certificateOf = (socket: Socket): string | undefined => {
 }
 
 // `OPTIONS *` asks about the server itself (RFC 9110 §9.3.7): whoever answers it does so without an upstream.
-const wholeServer = { target: '*', path: '*', rawPath: '*', rawQuery: undefined, query: [] } as const
+const wholeServer = { path: '*', rawPath: '*', rawQuery: undefined, query: [] } as const
 
 const headerLines = (raw: readonly string[]): readonly Header[] => {
   const lines: Header[] = []
@@ -230,10 +236,10 @@ const readUpgrade = (
   named: ReadonlySet<string>,
   contentLength: number | undefined,
 ): Call['upgrade'] => {
-  const asked = lines.filter(([name]) => name.toLowerCase() === 'upgrade')
+  const asked = valuesOf(lines, 'upgrade')
   if (asked.length === 0 || httpVersion !== '1.1' || !named.has('upgrade')) return undefined
   if (contentLength !== 0) refuse('Upgrade: a request with a body cannot change protocols: leave Upgrade out')
-  const protocol = asked.length === 1 ? asked[0]?.[1].toLowerCase() : undefined
+  const protocol = asked.length === 1 ? asked[0]?.toLowerCase() : undefined
   if (protocol === 'spdy/3.1') return protocol
   if (protocol !== 'websocket') return undefined
   // RFC 6455 §4.2.1

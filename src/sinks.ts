@@ -16,10 +16,12 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[]) =
     trailers: httpVersion === '1.1' && method !== 'HEAD' && takesTrailers(rawHeaders),
     head(status: number, headers: readonly Header[], statusText: string): void {
       if (response.destroyed || response.headersSent) return
-      const all = [...headers.filter(([name]) => !replaced.has(name.toLowerCase())), ...extra]
+      const all =
+        extra.length === 0 ? headers : [...headers.filter(([name]) => !replaced.has(name.toLowerCase())), ...extra]
       // A reason phrase may hold bytes that node refuses to write; it says nothing that the number does not.
       const reason = /^[\t\x20-\x7e]+$/.test(statusText) ? statusText : undefined
-      const raw = all.flat()
+      const raw: string[] = []
+      for (const [name, value] of all) raw.push(name, value)
       if (reason === undefined) response.writeHead(status, raw)
       else response.writeHead(status, reason, raw)
       // The head goes with the first bytes, but it does not wait for them: a watch or an event stream may stay silent for long.

@@ -42,6 +42,8 @@ const canonical = (rawPath: string): string => {
     refuse('target: write it as a path that begins with "/"; full addresses are for forward proxies')
   if (rawPath.length > maxPath)
     throw new HoldpointError('target_too_long', `path: it is longer than ${maxPath} characters`)
+  // Nothing here that could be escaped, dropped or taken for another character: there is one reading, itself.
+  if (rawPath.length <= maxSegments && !/[^A-Za-z0-9\-_~/]/.test(rawPath)) return rawPath
   const odd = /[^A-Za-z0-9\-._~!$&'()*+,;=:@/%]/.exec(rawPath)
   if (odd !== null)
     refuse(`path: it has a raw ${JSON.stringify(odd[0])}: percent-encode it (a backslash is refused in any form)`)

@@ -105,6 +105,7 @@ const homes: { readonly [name: string]: readonly string[] } = {
   ioredis: ['store/'],
   jose: ['token.ts', 'dpop.ts', 'issuer-keys.ts'],
   minimatch: ['path.ts', 'config.ts'],
+  nodemailer: ['channels/email.ts'],
   'oidc-provider': ['commands/demo/'],
   'openid-client': ['console/'],
   pino: ['log.ts'],

@@ -116,6 +116,7 @@ describe('the scope', () => {
   it.each([
     ['a signature for any region', 'AWS4-ECDSA-P256-SHA256 Credential=x/20260131/s3/aws4_request, Signature=0'],
     ['two credentials', `${signed('us-east-1/iam')}, Credential=x/20260131/us-east-1/s3/aws4_request`],
+    ['much before a bad credential', `AWS4-HMAC-SHA256 ${'x, '.repeat(9000)}Credential=bad`],
     ['no date', 'AWS4-HMAC-SHA256 Credential=x/us-east-1/iam/aws4_request'],
     ['an odd service', 'AWS4-HMAC-SHA256 Credential=x/20260131/us-east-1/i am/aws4_request'],
   ])('%s is refused', (_, line) => {
@@ -239,6 +240,7 @@ describe('the framing of a streamed body', () => {
       unsigned,
       'b\r\nhello world\r\n0\r\nx-amz-checksum-crc32:DUoRhQ==\r\n\r\nb\r\nhello world\r\n',
     ],
+    ['far too many chunks', unsigned, '1\r\nx\r\n'.repeat(100_001)],
     ['an extension', unsigned, 'b;x=y\r\nhello world\r\n0\r\nx-amz-checksum-crc32:DUoRhQ==\r\n\r\n'],
     ['a negative length', unsigned, '-1\r\n\r\n0\r\n\r\n'],
     [

@@ -435,6 +435,16 @@ describe('warnings', () => {
     expect(await warned(open.replace('http://b.internal', 'http://127.0.0.1:1'))).toEqual([])
   })
 
+  test('a reason that nobody can give', async () => {
+    const asking = '{ name: r, match: {}, then: hold, approve: { by: { groups: [g] }, reason: required } }'
+    const aws = `  - { name: aws, kind: aws, services: [iam], regions: [us-east-1], at: { prefix: /aws }, credential: { sigv4: { from: env } } }\n`
+    expect(await warned(rules(asking))).toEqual([])
+    const both = rules(asking).replace('upstreams:\n', `upstreams:\n${aws}`)
+    expect(both).toContain('kind: aws')
+    expect(await warned(both)).toEqual([expect.stringContaining('"r" requires a reason')])
+    expect(await warned(both.replace('match: {}', 'match: { upstream: billing }'))).toEqual([])
+  })
+
   test.each([
     ['a catch-all', ['{ name: a, match: {}, then: allow }', '{ name: b, match: { method: GET }, then: deny }']],
     [
@@ -541,6 +551,9 @@ describe('the reference', async () => {
     SLACK_TOKEN: 'xoxb-s',
     SLACK_SIGNING: 's',
     SLACK_APP_TOKEN: 'xapp-s',
+    TEAMS_URL: 'https://prod-1.westeurope.logic.azure.com/workflows/x?sig=s',
+    TEAMS_SECRET: 's',
+    SMTP_PASSWORD: 's',
     HOOK_SECRET: 'h'.repeat(24),
   }
 

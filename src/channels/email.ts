@@ -51,14 +51,12 @@ export const email = (settings: EmailSettings): Channel => {
 }
 
 /** One line: whatever could end it, or hide in it, is a blank. */
-const oneLine = (text: string): string => text.replace(/[^\x20-\x7e]+/g, ' ').slice(0, 150)
+const oneLine = (text: string): string => text.replace(/[^\x21-\x7e]+/g, ' ').slice(0, 150)
 
-const subjectOf = (notice: Notice): string =>
-  oneLine(
-    `${notice.state === 'pending' ? 'Approval needed' : `${wordOf(notice)}:`} ${notice.rules.join(', ')} (${notice.upstream})`,
-  )
-
-const wordOf = ({ state }: Notice): string => `${state.charAt(0).toUpperCase()}${state.slice(1)}`
+const subjectOf = ({ state, rules, upstream }: Notice): string => {
+  const word = state === 'pending' ? 'Approval needed' : `${state.charAt(0).toUpperCase()}${state.slice(1)}`
+  return oneLine(`${word}: ${rules.join(', ')} (${upstream})`)
+}
 
 const textOf = (notice: Notice): string => {
   const what = notice.occasion === 'opened' ? titleOf(notice) : followUpOf(notice)

@@ -1,49 +1,6 @@
 // holdpoint freeze: stops calls, through the console's API and with its rights; nothing is done behind the console's back.
-import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
-import { safeUrl } from '../ask.ts'
-
-export type Where = { readonly console: string; readonly token: string }
-
-const longestMs = 10_000
-
-/** Asks the API; answers its JSON. @throws an Error that says what the console said */
-export const askConsole = async (
-  { console, token }: Where,
-  method: string,
-  path: string,
-  body?: object,
-): Promise<unknown> => {
-  const answer = await fetch(`${console}${path}`, {
-    method,
-    redirect: 'error',
-    signal: AbortSignal.timeout(longestMs),
-    headers: {
-      authorization: `Bearer ${token}`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-    },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  })
-  const said = (await answer.json()) as { title?: string; detail?: string }
-  if (!answer.ok) throw new Error(`${answer.status}: ${[said.title, said.detail].filter(Boolean).join('. ')}`)
-  return said
-}
-
-type Options = { readonly console?: string; readonly tokenFile?: string }
-
-const whereOf = async (options: Options, env: NodeJS.ProcessEnv): Promise<Where> => {
-  const console = (options.console ?? env.HOLDPOINT_CONSOLE ?? '').replace(/\/$/, '')
-  if (!URL.canParse(console) || !safeUrl(console))
-    throw new Error("--console (or HOLDPOINT_CONSOLE): say the console's https address; http is for loopback only")
-  const token = (
-    options.tokenFile === undefined ? (env.HOLDPOINT_TOKEN ?? '') : await readFile(options.tokenFile, 'utf8')
-  ).trim()
-  if (token === '')
-    throw new Error(
-      '--token-file (or HOLDPOINT_TOKEN): an access token of an operator, for the audience of the console',
-    )
-  return { console, token }
-}
+import { askConsole, orSay, type Where, type WhereOptions, whereOf, withWhere } from './ask-console.ts'
 
 const units = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 
@@ -75,7 +32,7 @@ export const registerFreeze = (program: Command): void => {
     .addHelpText(
       'after',
       `
-It asks the console, as the operator whose access token is in --token-file or HOLDPOINT_TOKEN. What is frozen is answered with 503
+It asks the console, as the operator who signed in (holdpoint login) or whose access token is in --token-file or HOLDPOINT_TOKEN. What is frozen is answered with 503
 "frozen", allowed calls too; what was approved waits, and is sent when the freeze is lifted in time.
 
 Examples:
@@ -89,23 +46,15 @@ Examples:
     )
 
   const command = (name: string, description: string): Command =>
-    freeze
-      .command(name)
-      .description(description)
-      .option('--console <url>', "the console's address (or HOLDPOINT_CONSOLE)")
-      .option('--token-file <file>', 'a file with an access token (or HOLDPOINT_TOKEN)')
+    withWhere(freeze.command(name).description(description))
 
   const run =
-    <T extends Options>(work: (where: Where, options: T, value: string | undefined) => Promise<string>) =>
-    async (...given: unknown[]): Promise<void> => {
+    <T extends WhereOptions>(work: (where: Where, options: T, value: string | undefined) => Promise<string>) =>
+    (...given: unknown[]): Promise<void> => {
       const [value, options] = (typeof given[0] === 'string' ? given : [undefined, ...given]) as [string | undefined, T]
-      try {
+      return orSay(async () => {
         process.stdout.write(`${await work(await whereOf(options, process.env), options, value)}\n`)
-      } catch (error) {
-        const { message, cause } = error as Error
-        process.stderr.write(`${message}${cause instanceof Error ? `: ${cause.message}` : ''}\n`)
-        process.exitCode = 1
-      }
+      })
     }
 
   for (const [name, argument, description] of [
@@ -118,7 +67,7 @@ Examples:
       .requiredOption('--reason <text>', 'why; callers and reviewers read it')
       .option('--for <duration>', 'how long, such as 30m, 8h or 2d (default: until it is lifted)')
       .action(
-        run<Options & { readonly reason: string; readonly for?: string }>(async (where, options, value) => {
+        run<WhereOptions & { readonly reason: string; readonly for?: string }>(async (where, options, value) => {
           const made = await askConsole(where, 'POST', '/api/freezes', {
             what: name,
             ...(value === undefined ? {} : { value }),

@@ -24,6 +24,12 @@ export const doubts = (settings: Pick<Settings, 'issuers' | 'upstreams' | 'rules
     rule: name,
     message: `"${name}" allows access to credentials without a person; hold it, or leave "credentials" out`,
   })),
+  ...settings.rules
+    .filter(rule => wantsUnsaidReason(rule, settings))
+    .map(({ name }) => ({
+      rule: name,
+      message: `"${name}" requires a reason, and clients of kubernetes and aws send no Holdpoint-Reason; name the claim that has it (issuers[].claims.reason)`,
+    })),
   ...settings.rules.flatMap(rule => deadEnds(rule, settings)),
 ]
 
@@ -36,6 +42,17 @@ const sendsOpenly = ({ url, credential }: Upstream): boolean => {
 
 const allowsCredentials = ({ then, match }: Rule): boolean =>
   then === 'allow' && match.access !== undefined && testValue(match.access, 'credentials') === true
+
+/** Kinds whose clients send the headers they send, and no others. */
+const headerless: readonly Upstream['kind'][] = ['kubernetes', 'aws']
+
+const wantsUnsaidReason = (
+  { match, approve }: Rule,
+  { issuers, upstreams }: Pick<Settings, 'issuers' | 'upstreams'>,
+): boolean =>
+  approve.some(({ reason }) => reason === 'required') &&
+  !issuers.some(({ claims }) => claims.reason.length > 0) &&
+  upstreams.some(({ kind, name }) => headerless.includes(kind) && testValue(match.upstream ?? '*', name) === true)
 
 // ---- rules that an earlier one leaves nothing for
 

@@ -43,7 +43,7 @@ const boundedFetch: CustomFetch = async (url, options) => {
   return new Response(bodiless ? null : Buffer.concat(chunks), { status: response.status, headers })
 }
 
-const discover = async (login: Login): Promise<Configuration> => {
+export const discover = async (login: Pick<Login, 'issuer' | 'clientId' | 'clientSecret'>): Promise<Configuration> => {
   const issuer = new URL(login.issuer)
   const insecure = issuer.protocol === 'http:'
   if (!safeUrl(login.issuer)) throw new Error('an http issuer is allowed on loopback addresses only')

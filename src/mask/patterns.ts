@@ -159,6 +159,9 @@ export const certainSpans = (text: string): Span[] =>
 const decoded = (text: string): string =>
   text.replace(/(?:%[0-9a-fA-F]{2})+/g, run => Buffer.from(run.replaceAll('%', ''), 'hex').toString())
 
+// Each of these secrets has 15 such characters in a row (a Slack token no more), or begins in its own way. Most targets have neither.
+const couldHold = /[\w.=-]{15}|-----|whsec_/
+
 /**
  * The kind of a secret in a request target, as it is written or percent-decoded (once and twice); undefined if there is none.
  * Only shapes that ordinary ids do not have, since such a call is refused (`400 secret_in_target`).
@@ -167,6 +170,7 @@ export const certainSecretIn = (target: string): string | undefined => {
   const once = decoded(target)
   const readings = new Set([target, once.replaceAll('+', ' '), decoded(once)])
   for (const text of readings) {
+    if (!couldHold.test(text)) continue
     const found = [...pemSpans(text), ...jwtSpans(text), ...tokenSpans(text, exactKnown, exactTokens)][0]
     if (found !== undefined) return found.kind
   }

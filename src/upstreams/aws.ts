@@ -48,7 +48,7 @@ export const aws: UpstreamKind = {
     }
     return scope.service === 's3' ? [action, ...besides(call, operation, path, scope)] : [action]
   },
-  secrets: secretsIn,
+  secrets: seen => secretsIn(seen),
   refusal,
 }
 
@@ -78,7 +78,7 @@ const customerKeys: readonly string[] = [
 
 const plainTypes: readonly (Json | undefined)[] = ['String', 'StringList']
 
-function secretsIn(seen: Seen): readonly string[] {
+const secretsIn = (seen: Seen): readonly string[] => {
   const described = aws.describe(seen)
   const name = described === 'unread' ? '' : (described[0]?.name ?? '')
   if (name.startsWith('s3:')) return customerKeys

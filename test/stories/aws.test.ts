@@ -31,6 +31,7 @@ import { type Desk, deskAt, type Stage, startStage, waiting } from '../support/s
 const rules = `
 rules:
   - { name: reads, match: { upstream: aws, access: read }, then: allow }
+  - { name: keyless, match: { upstream: keyless }, then: allow }
   - { name: code, match: { upstream: aws, action: lambda:UpdateFunctionCode }, then: allow }
   - { name: own-bucket, match: { upstream: buckets, resource: 'arn:aws:s3:::own/*' }, then: allow }
   - { name: uploads, match: { upstream: aws, action: ['s3:PutObject', 's3:*Upload*'], resource: 'arn:aws:s3:::open/*' }, then: allow }
@@ -73,6 +74,15 @@ beforeAll(async () => {
           regions: ['eu-central-1'],
           at: { host: '*.s3.gate.test' },
           credential: { sigv4: { from: 'static', accessKeyId, secretAccessKey, sessionToken } },
+        },
+        {
+          name: 'keyless',
+          kind: 'aws',
+          url: peer.url,
+          services: ['iam'],
+          regions: ['us-east-1'],
+          at: { prefix: '/keyless' },
+          credential: { sigv4: { from: 'file', file: './no-such-file' } },
         },
       ],
     },
@@ -370,6 +380,14 @@ test('the bucket in the host is what rules see, what a hold is for and what AWS 
   expect(lines).toEqual(['s3:GetObject arn:aws:s3:::other/a', 's3:GetObject arn:aws:s3:::third/a'])
   await withdrawAll()
   expect(asked()).toHaveLength(1)
+})
+
+test('without keys nothing is sent, and the reason is told to nobody outside', async () => {
+  const client = new IAMClient({ ...settings('us-east-1'), endpoint: `${stage.holdpoint.gate}/keyless`, ...once })
+  const error = await client.send(new ListUsersCommand({})).catch(thrown => thrown)
+  expect([error.name, error.message]).toEqual(['UpstreamUnreachable', expect.stringContaining('credential of keyless')])
+  expect(error.message).not.toContain('no-such-file')
+  expect(asked()).toEqual([])
 })
 
 test('the same call for another region is another hold', async () => {

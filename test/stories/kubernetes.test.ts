@@ -38,6 +38,7 @@ let api: ApiServer
 let holdpoint: Program
 let ana: Desk
 let token: string
+let anaToken: string
 let tokenFile: string
 
 const deployment = (name: string) =>
@@ -96,7 +97,8 @@ beforeAll(async () => {
     },
   })
   token = await agentToken(issuer.issuer, clients.agent)
-  ana = deskAt(holdpoint.console, await signIn(issuer.issuer, people.ana))
+  anaToken = await signIn(issuer.issuer, people.ana)
+  ana = deskAt(holdpoint.console, anaToken)
 })
 afterAll(async () => {
   await holdpoint?.[Symbol.asyncDispose]()
@@ -236,6 +238,12 @@ describe.each(['1.32', '1.35'])('kubectl %s', version => {
     expect(all).toContain('last-applied-configuration')
     expect(all).not.toMatch(/correct horse|battery staple|Y29ycmVjdCBob3JzZQ/)
     expect(view.hidden.unseen).toContain('json./stringData/colour')
+    const revealed = await fetch(`${holdpoint.console}/api/holds/${row.id}/reveal`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${anaToken}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ field: 'json./stringData/colour', view: view.view }),
+    })
+    expect(await revealed.json()).toMatchObject({ values: ['battery staple'] })
     expect(view.preview).toMatchObject({ kind: 'shown', text: expect.stringMatching(/^\+ {5}"plain": ‹/m) })
     await ana.deny(row.id)
     expect((await running).code).toBe(1)

@@ -155,6 +155,8 @@ export const resourceOf = (
   const way = Object.hasOwn(named, prefix) ? named[prefix] : undefined
   if (way === undefined || way.operation?.test(operation) === false) return unknown
   const value = valueIn(body, way.field)
-  const arn = value === undefined ? undefined : way.arn(value, region)
+  // A queue's own path names a queue as well, and perhaps another one.
+  if (value === undefined || (path !== '/' && !value.endsWith(path))) return unknown
+  const arn = way.arn(value, region)
   return arn === undefined ? unknown : { resource: arn, known: true }
 }

@@ -74,12 +74,14 @@ export const operationAt = (asked: Asked): string | undefined => {
       if (isS3 && copying.has(operation) !== asked.copies) return false
       const has = wanted.every(([name, value]) => named.some(one => one[0] === name && (value ?? one[1]) === one[1]))
       const knows = (name: string): boolean => optional.includes(name) || wanted.some(one => one[0] === name)
-      return has && (!isS3 || named.every(([name]) => knows(name)))
+      return has && (!isS3 || (named.every(([name]) => knows(name)) && !repeated(named)))
     })
   const best = Math.max(...fitting.map(rank))
   const [found, ...others] = fitting.filter(route => rank(route) === best)
   return others.length === 0 ? found?.operation : undefined
 }
+
+const repeated = (pairs: Asked['query']): boolean => new Set(pairs.map(([name]) => name)).size < pairs.length
 
 // An object's name may end in a slash; a bucket's does not.
 const keyed = (segments: readonly string[], path: string): readonly string[] =>

@@ -12,14 +12,28 @@ const refuse: (detail: string) => never = detail => {
 const presigned =
   /^(?:x-amz-(?:signature|credential|algorithm|security-token|signedheaders)|awsaccesskeyid|signature)$/i
 
-const scopeText =
-  /^AWS4-HMAC-SHA256\s+(?:[^,]+,\s*)*?Credential=[^,/\s]+\/\d{8}\/([a-z0-9-]{1,40})\/([a-z0-9.-]{1,60})\/aws4_request(?:,|$)/
+const algorithm = 'AWS4-HMAC-SHA256 '
+const credential = /^Credential=[^/\s]{1,200}\/\d{8}\/([a-z0-9-]{1,40})\/([a-z0-9.-]{1,60})\/aws4_request$/
+
+type Signed = { readonly region: string; readonly service: string }
+
+/** What an Authorization line was signed for: `AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, …`, once. */
+const signedFor = (line: string): Signed | undefined => {
+  if (!line.startsWith(algorithm)) return undefined
+  const [found, ...more] = line
+    .slice(algorithm.length)
+    .split(',')
+    .map(part => part.trim())
+    .filter(part => part.includes('Credential='))
+  const [, region, service] = credential.exec(found ?? '') ?? []
+  return region === undefined || service === undefined || more.length > 0 ? undefined : { region, service }
+}
+
+const authorizationOf = ({ headers }: Call): string =>
+  headers.find(([name]) => name.toLowerCase() === 'authorization')?.[1] ?? ''
 
 /** Whose client this is, as far as its signature says it; for nothing but the words of a refusal. */
-export const signedService = ({ headers }: Call): string | undefined =>
-  headers.flatMap(([name, value]) =>
-    name.toLowerCase() === 'authorization' ? (scopeText.exec(value)?.[2] ?? []) : [],
-  )[0]
+export const signedService = (call: Call): string | undefined => signedFor(authorizationOf(call))?.service
 
 /**
  * The call with the scope of its signature; without one if it has no such signature.
@@ -28,23 +42,16 @@ export const signedService = ({ headers }: Call): string | undefined =>
 export const scoped = (call: Call, { at }: Upstream): Call => {
   if (call.query.some(([name]) => presigned.test(name)))
     refuse('query: it carries a signature, and whoever reads a presigned address may use it: sign the head instead')
-  const [authorization = ''] = call.headers
-    .filter(([name]) => name.toLowerCase() === 'authorization')
-    .map(one => one[1])
+  const authorization = authorizationOf(call)
   if (!/^AWS4-/i.test(authorization)) return call
-  if ((authorization.match(/Credential=/g) ?? []).length !== 1) refuse('Authorization: it must have one Credential')
-  const [, region, service] =
-    scopeText.exec(authorization) ??
+  const { region, service } =
+    signedFor(authorization) ??
     refuse(
-      'Authorization: sign with AWS4-HMAC-SHA256 for one region: Credential=<key>/<date>/<region>/<service>/aws4_request',
+      'Authorization: sign with AWS4-HMAC-SHA256 for one region: Credential=<key>/<date>/<region>/<service>/aws4_request, once',
     )
   const wildcard = 'hosts' in at && !at.hosts.includes(call.host)
   const bucket = wildcard && service === 's3' ? call.host.split('.', 1)[0] : undefined
-  const scope: Scope = {
-    service: service as string,
-    region: region as string,
-    ...(bucket === undefined ? {} : { bucket }),
-  }
+  const scope: Scope = { service, region, ...(bucket === undefined ? {} : { bucket }) }
   return { ...call, scope }
 }
 

@@ -121,7 +121,7 @@ const within: { readonly [verb: string]: ReadonlySet<string> } = {
   CREATE: new Set(['REPLACE', 'SET']),
 }
 
-const permissions: ReadonlySet<string> = new Set(['GRANT', 'REVOKE'])
+const permissions: ReadonlySet<string> = new Set(['GRANT', 'REVOKE', 'REASSIGN'])
 const principals: ReadonlySet<string> = new Set([
   'USER',
   'ROLE',
@@ -131,11 +131,16 @@ const principals: ReadonlySet<string> = new Set([
   'PROFILE',
   'GROUP',
   'OWNER',
+  'PASSWORD',
+  'AUTHORIZATION',
+  'PRIVILEGES',
 ])
 
-// They act although they stand in a SELECT.
+// They act although they stand in a SELECT, or run a text. Of what begins with `pg_` only these are known to tell and do nothing.
 const acting =
-  /^(?:pg_terminate_backend|pg_cancel_backend|pg_reload_conf|pg_promote|pg_read_.*|pg_ls_.*|pg_write_.*|pg_file_.*|pg_switch_wal|pg_advisory_.*|set_config|setval|nextval|lo_.*|dblink.*|query_to_xml.*|database_to_xml.*|xp_.*|sp_.*|load_file|load_extension|sys_exec|sys_eval|executable|sleep|pg_sleep.*|benchmark)$/i
+  /^(?:pg_(?!(?:typeof|size_\w+|total_relation_size|relation_size|table_size|indexes_size|database_size|column_size|get_\w+|stat_get_\w+|is_in_recovery|backend_pid|postmaster_start_time|\w+_is_visible|encoding_to_char|describe_object)$).*|set_config|setval|nextval|lo_.*|lo(?:read|write|creat\w*|unlink)|dblink.*|\w+_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|txid_current|xp_.*|sp_.*|openrowset|openquery|opendatasource|load_file|load_extension|readfile|writefile|edit|eval|fts\w*_tokenizer|sys_exec|sys_eval|get_lock|release_\w*lock\w*|executable|sleep\w*|benchmark|notify|http_?\w*|aws_\w+|query_export_to_s3|invoke)$/i
+/** They name a table in a text. */
+const naming = /^(?:dict\w*|joinget\w*|hascolumnintable)$/i
 
 const actionsOf = (statement: readonly Token[], context: Context): readonly Action[] => {
   const [first] = statement.map(upper)
@@ -143,21 +148,18 @@ const actionsOf = (statement: readonly Token[], context: Context): readonly Acti
     // `(SELECT …) UNION …`
     return isSign(statement[0], '(') && statement.length > 1 ? actionsOf(statement.slice(1), context) : [opaque]
   }
-  if (first === 'EXPLAIN') {
+  if (explaining.has(first)) {
     const inner = statement.slice(1).findIndex(token => starts.has(upper(token)))
     const runs = statement.slice(1).some(token => upper(token) === 'ANALYZE' || upper(token) === 'ANALYSE')
     if (runs) return inner < 0 ? [opaque] : actionsOf(statement.slice(1 + inner), context)
-    return [one('explain', 'read', undefined, statement, context)]
+    // Planning works out constants, and some servers work out whole subqueries: so it reads what the statement reads.
+    if (first === 'EXPLAIN') return explained(statement, inner < 0 ? [] : statement.slice(1 + inner), context)
   }
   const also = writers(statement, first)
   const verb = first === 'WITH' || first === 'FROM' ? (also[0] ?? 'SELECT') : first
   const isRead = reading.has(verb) && also.length === 0
   const found = relations(statement, verb, isRead, context)
-  const access = isRead
-    ? statement.some((token, at) => token.kind === 'word' && acting.test(token.text) && isSign(statement[at + 1], '('))
-      ? 'unknown'
-      : 'read'
-    : accessOf(statement, verb)
+  const access = isRead ? (acts(statement, context) ? 'unknown' : 'read') : accessOf(statement, verb)
   const name = (verb === 'WITH' ? 'SELECT' : verb).toLowerCase()
   const main = found.targets.length > 0 ? found.targets : isRead ? found.sources : []
   const actions = (main.length > 0 ? main : [undefined]).map(table =>
@@ -183,16 +185,38 @@ const actionsOf = (statement: readonly Token[], context: Context): readonly Acti
   return actions
 }
 
+const explaining: ReadonlySet<string> = new Set(['EXPLAIN', 'DESCRIBE', 'DESC'])
+
+const explained = (statement: readonly Token[], inner: readonly Token[], context: Context): readonly Action[] => {
+  const { sources, targets, told } = relations(inner, upper(inner[0]), true, context)
+  const access = acts(statement, context) ? 'unknown' : 'read'
+  const tables = [...targets, ...sources]
+  return (tables.length > 0 ? tables : [undefined]).map(table =>
+    one('explain', access, table, statement, context, told && inner.length > 0),
+  )
+}
+
+/** Does it call a function that does more than tell? Whoever qualifies a function's name calls one of the database's own. */
+const acts = (statement: readonly Token[], { dialect }: Context): boolean =>
+  statement.some((token, at) => {
+    if ((token.kind !== 'word' && token.kind !== 'name') || !isSign(statement[at + 1], '(')) return false
+    const owner = isSign(statement[at - 1], '.') ? statement[at - 2] : undefined
+    return acting.test(token.text) || (dialect === 'any' && owner !== undefined && upper(owner) !== 'PG_CATALOG')
+  })
+
 const starts: ReadonlySet<string> = new Set(
   [...reading, ...writing].filter(word => !['EXPLAIN', 'ANALYZE', 'TABLE', 'INTO'].includes(word)),
 )
 
 const accessOf = (statement: readonly Token[], verb: string): Action['access'] => {
   if (permissions.has(verb)) return 'permissions'
-  return ['CREATE', 'ALTER', 'DROP', 'SET', 'RESET', 'RENAME'].includes(verb) &&
-    statement.slice(1, 4).some(token => principals.has(upper(token)))
-    ? 'permissions'
-    : 'write'
+  if (!['CREATE', 'ALTER', 'DROP', 'SET', 'RESET', 'RENAME'].includes(verb)) return 'write'
+  const words = statement.map(upper)
+  const guards = words.some(
+    (word, at) =>
+      (word === 'OWNER' && words[at + 1] === 'TO') || (word === 'ROW' && ['LEVEL', 'POLICY'].includes(words[at + 1] ?? '')),
+  )
+  return guards || words.slice(1, 4).some(word => principals.has(word)) ? 'permissions' : 'write'
 }
 
 /** Words in it that could write, besides those that belong to its first one. */
@@ -242,7 +266,17 @@ const modifiers: ReadonlySet<string> = new Set([
 ])
 
 /** Words after which a table is named. */
-const leading: ReadonlySet<string> = new Set(['FROM', 'JOIN', 'INTO', 'UPDATE', 'TABLE', 'VIEW', 'USING', 'DICTIONARY'])
+const leading: ReadonlySet<string> = new Set([
+  'FROM',
+  'JOIN',
+  'STRAIGHT_JOIN',
+  'INTO',
+  'UPDATE',
+  'TABLE',
+  'VIEW',
+  'USING',
+  'DICTIONARY',
+])
 const endings: ReadonlySet<string> = new Set(['DATABASE', 'SCHEMA'])
 
 const relations = (statement: readonly Token[], verb: string, isRead: boolean, { dialect }: Context): Relations => {
@@ -250,7 +284,8 @@ const relations = (statement: readonly Token[], verb: string, isRead: boolean, {
   const sources: Table[] = []
   const common = commonNames(statement)
   const inside = insideFunctions(statement)
-  let told = isPlain(statement, verb)
+  const followed = new Set<number>()
+  let told = isPlain(statement, verb) && !statement.some((token, at) => hidesTables(statement, token, at, dialect))
   let targeted = false
   const take = (at: number, target: boolean): number => {
     let here = at
@@ -273,52 +308,59 @@ const relations = (statement: readonly Token[], verb: string, isRead: boolean, {
       here += 2
     }
     const names = parts.map(part => ('text' in part ? part.text : ''))
-    if (isSign(statement[here + 1], '(') && !target) told = false
-    else if (names.length > 2 && dialect !== 'influx') told = false
+    if (isSign(statement[here + 1], '(') && !(target && (verb === 'INSERT' || verb === 'REPLACE' || verb === 'CREATE')))
+      told = false
+    else if (names.length > (dialect === 'influx' ? 3 : 2)) told = false
     else if (upper(token) === 'FUNCTION' && names.length === 1) told = false
     else {
-      const table = { database: names.length > 1 ? names.slice(0, -1).join('.') : undefined, table: names.at(-1) ?? '' }
-      if (!(names.length === 1 && common.has(table.table.toLowerCase()))) (target ? targets : sources).push(table)
+      // `database.retention.measurement`, and with two names the first one is the retention.
+      const database = dialect === 'influx' && names.length < 3 ? undefined : names.length > 1 ? names[0] : undefined
+      const isCommon = !target && names.length === 1 && common.some(one => one.fits(token, here))
+      if (!isCommon) (target ? targets : sources).push({ database, table: names.at(-1) ?? '' })
     }
     return here
+  }
+  // `a, b AS x, c`: from the name that stands at `at` on.
+  const list = (at: number, target: boolean): number => {
+    let here = take(at, target)
+    for (;;) {
+      let comma = here + 1
+      if (upper(statement[comma]) === 'AS') comma += 1
+      if (
+        !isSign(statement[comma], ',') &&
+        (statement[comma]?.kind === 'word' || statement[comma]?.kind === 'name') &&
+        isSign(statement[comma + 1], ',') &&
+        !clauses.has(upper(statement[comma]))
+      )
+        comma += 1
+      if (!isSign(statement[comma], ',')) return here
+      followed.add(comma)
+      here = take(comma + 1, target)
+    }
   }
   const simple =
     verb === 'TRUNCATE' || verb === 'OPTIMIZE' || verb === 'DESCRIBE' || verb === 'DESC' || verb === 'EXISTS'
   if (simple && !leading.has(upper(statement[1])) && !endings.has(upper(statement[1]))) {
-    take(1, true)
+    list(1, true)
     targeted = true
   }
   for (let at = 0; at < statement.length; at += 1) {
     const word = upper(statement[at])
     if (isSign(statement[at - 1], '.') || isSign(statement[at + 1], '.')) continue
     if (endings.has(word) && ['CREATE', 'DROP', 'ALTER', 'USE', 'SHOW'].includes(verb)) told = false
-    if (!leading.has(word) || inside.has(at) || comparesDistinct(statement, at)) continue
+    // ClickHouse: `x IN a_table`.
+    const listed = word === 'IN' && dialect === 'clickhouse' && !isSign(statement[at + 1], '(')
+    if ((!leading.has(word) && !listed) || inside.has(at) || comparesDistinct(statement, at)) continue
     if (word === 'USING' && isSign(statement[at + 1], '(')) continue
-    // `DELETE FROM`, `INSERT INTO`, `UPDATE`, `DROP TABLE`: the first one is what it is done to.
-    const target = !targeted && !isRead && (word !== 'FROM' || verb === 'DELETE' || telling.has(verb))
     if (word === 'UPDATE' && at > 0 && verb !== 'WITH' && verb !== 'UPDATE') continue
-    let here = take(at + 1, target)
+    // `DELETE FROM`, `INSERT INTO`, `UPDATE`, `DROP TABLE`: the first one is what it is done to.
+    const target = !targeted && !isRead && !listed && (word !== 'FROM' || verb === 'DELETE' || telling.has(verb))
+    const here = listed || word === 'INTO' ? take(at + 1, target) : list(at + 1, target)
     if (target) targeted = true
-    // `FROM a, b` and `DROP TABLE a, b`; an alias may stand between.
-    if (word === 'FROM' || word === 'TABLE' || word === 'VIEW' || word === 'USING' || word === 'JOIN') {
-      for (;;) {
-        let comma = here + 1
-        if (upper(statement[comma]) === 'AS') comma += 1
-        if (
-          !isSign(statement[comma], ',') &&
-          (statement[comma]?.kind === 'word' || statement[comma]?.kind === 'name') &&
-          isSign(statement[comma + 1], ',') &&
-          !clauses.has(upper(statement[comma]))
-        )
-          comma += 1
-        if (!isSign(statement[comma], ',')) break
-        here = take(comma + 1, target)
-      }
-    }
     at = Math.max(at, here - 1)
   }
-  // A comma join behind a subquery, a sample or another clause is not followed so far: whoever names tables must not miss one.
-  if (openCommas(statement)) told = false
+  // A comma behind a subquery, a condition or a sample is not followed so far: whoever names tables must not miss one.
+  if (openCommas(statement, followed) || isJoined(statement, verb, targets)) told = false
   return { targets, sources, told }
 }
 
@@ -381,36 +423,120 @@ const comparesDistinct = (statement: readonly Token[], at: number): boolean => {
   )
 }
 
-/** Names that `WITH a AS (…)` gives to subqueries. */
-const commonNames = (statement: readonly Token[]): ReadonlySet<string> => {
-  const names = new Set<string>()
-  if (upper(statement[0]) !== 'WITH') return names
+type Common = { readonly fits: (token: Token, at: number) => boolean }
+
+/**
+ * Names that the WITH at the beginning gives to subqueries, from behind their definition to the end of what they belong to. Only there: in
+ * its own definition and in another scope the same name is a table.
+ */
+const commonNames = (statement: readonly Token[]): readonly Common[] => {
+  if (upper(statement[0]) !== 'WITH') return []
+  const found: Common[] = []
+  let depth = 0
+  let open: { readonly name: Token; readonly depth: number } | undefined
+  const end = endOfScope(statement)
   for (const [at, token] of statement.entries()) {
-    if (upper(token) !== 'AS' || !isSign(statement[at + 1], '(')) continue
-    const name = statement[at - 1]
-    if (name !== undefined && 'text' in name && name.kind !== 'sign') names.add(name.text.toLowerCase())
+    if (at >= end) break
+    if (isSign(token, '(')) {
+      const name = statement[at - 2]
+      if (depth === 0 && open === undefined && upper(statement[at - 1]) === 'AS' && name !== undefined)
+        open = { name, depth }
+      depth += 1
+    } else if (isSign(token, ')')) {
+      depth -= 1
+      if (open === undefined || depth !== open.depth) continue
+      const { name } = open
+      open = undefined
+      found.push({ fits: (other, here) => here > at && here < end && sameName(name, other) })
+      // Behind the last definition stands the statement itself: there `a AS (…)` is something else.
+      if (!isSign(statement[at + 1], ',')) break
+    }
   }
-  return names
+  return found
 }
 
-/** Is there a comma in a FROM list behind something that is no plain name? */
-const openCommas = (statement: readonly Token[]): boolean => {
+const sameName = (one: Token, other: Token): boolean =>
+  one.kind === other.kind && 'text' in one && 'text' in other && one.kind !== 'sign' && one.text === other.text
+
+/** Where the parenthesis closes in which the statement stands: `(WITH a AS (…) SELECT …) UNION SELECT …`. */
+const endOfScope = (statement: readonly Token[]): number => {
   let depth = 0
-  const from: { depth: number; plain: boolean }[] = []
-  for (const token of statement) {
-    if (isSign(token, '(')) {
-      depth += 1
-      const open = from.at(-1)
-      if (open !== undefined && open.depth === depth - 1) open.plain = false
-    } else if (isSign(token, ')')) {
-      while (from.length > 0 && (from.at(-1)?.depth ?? 0) >= depth) from.pop()
+  for (const [at, token] of statement.entries()) {
+    if (isSign(token, '(')) depth += 1
+    else if (isSign(token, ')') && --depth < 0) return at
+  }
+  return statement.length
+}
+
+// Reserved wherever a table may have another name.
+const fromEnds: ReadonlySet<string> = new Set([
+  'WHERE',
+  'PREWHERE',
+  'GROUP',
+  'ORDER',
+  'HAVING',
+  'LIMIT',
+  'UNION',
+  'INTERSECT',
+  'EXCEPT',
+  'SELECT',
+  'SETTINGS',
+])
+
+/** Is there a comma in a FROM list that was not followed? */
+const openCommas = (statement: readonly Token[], followed: ReadonlySet<number>): boolean => {
+  let depth = 0
+  let from: readonly number[] = []
+  for (const [at, token] of statement.entries()) {
+    if (isSign(token, '(') || isSign(token, '[')) depth += 1
+    else if (isSign(token, ')') || isSign(token, ']')) {
+      const closed = depth
+      from = from.filter(one => one < closed)
       depth -= 1
-    } else if (upper(token) === 'FROM') from.push({ depth, plain: true })
-    else if (clauses.has(upper(token)) && from.at(-1)?.depth === depth) from.pop()
-    else if (isSign(token, ',') && from.at(-1)?.depth === depth && from.at(-1)?.plain === false) return true
+    } else if (upper(token) === 'FROM') from = [...from, depth]
+    else if (fromEnds.has(upper(token)) && upper(statement[at - 1]) !== 'AS' && !isSign(statement[at - 1], '.'))
+      from = from.filter(one => one !== depth)
+    else if (isSign(token, ',') && from.includes(depth) && !followed.has(at)) return true
   }
   return false
 }
+
+/** What changes several tables, or one by another name, does not say at its beginning which. */
+const isJoined = (statement: readonly Token[], verb: string, targets: readonly Table[]): boolean => {
+  if (verb !== 'UPDATE' && verb !== 'DELETE') return false
+  const words = statement.map(upper)
+  const start = words.indexOf(verb)
+  if (verb === 'DELETE' && words[start + 1] !== 'FROM') return true
+  const list = statement.slice(start, verb === 'UPDATE' ? words.indexOf('SET', start) : undefined)
+  if (verb === 'UPDATE' && list.some(token => isSign(token, ',') || /JOIN$/.test(upper(token)))) return true
+  const [target] = targets
+  const again = statement.filter(
+    (token, at) =>
+      target?.database === undefined &&
+      (token.kind === 'word' || token.kind === 'name') &&
+      token.text === target?.table &&
+      !isSign(statement[at + 1], '.') &&
+      !isSign(statement[at - 1], '.'),
+  )
+  return again.length > 1
+}
+
+const harmlessSettings = /^(?:max_|min_|output_format_|input_format_|join_|optimize_|async_insert|wait_)\w*$|^(?:final|readonly|log_comment|limit|offset|use_query_cache|mutations_sync|alter_sync)$/i
+
+/** Is this something through which tables are read or written that are not named as tables are? */
+const hidesTables = (statement: readonly Token[], token: Token, at: number, dialect: Dialect): boolean => {
+  // In brackets some servers quote a name.
+  if (dialect === 'any' && (isSign(token, '[') || isSign(token, ']'))) return true
+  if (dialect !== 'clickhouse') return false
+  if ((token.kind === 'word' || token.kind === 'name') && naming.test(token.text)) return isSign(statement[at + 1], '(')
+  if (upper(token) !== 'SETTINGS') return false
+  return statement.slice(at).some((one, index, rest) => {
+    const before = rest[index - 1]
+    return isSign(rest[index + 1], '=') && (index === 1 || isSign(before, ',')) && !harmlessSettings.test(nameOf(one))
+  })
+}
+
+const nameOf = (token: Token): string => ('text' in token ? token.text : '')
 
 // ---- as an action
 

@@ -22,15 +22,32 @@ export const tokens = (text: string, dialect: Dialect): readonly Token[] | strin
   if (/[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffd]/.test(text))
     return 'it has a control character'
   let at = 0
+  // Where a name or a parameter ends for the servers that take it for one: they and the others must go on from there alike.
+  let fences: readonly number[] = []
   while (at < text.length) {
     const step = next(text, at, dialect)
     if (typeof step === 'string') return step
+    if (fences.some(fence => at < fence && fence < step.end)) return elsewhere
+    if (dialect === 'any') {
+      const fence = fenceAt(text, at)
+      if (text[fence] === ']' && text[fence + 1] === ']') return elsewhere
+      fences = [...fences.filter(one => one >= step.end), ...(fence < 0 ? [] : [fence])]
+      if (fences.length > maxFences) return elsewhere
+    }
     at = step.end
     if (step.token !== undefined) found.push(step.token)
     if (found.length > maxTokens) return `it has more than ${maxTokens} words and signs`
   }
   return found
 }
+
+const elsewhere = 'it has a name in brackets, or a parameter, that ends elsewhere for some servers'
+const maxFences = 100
+const parameterAt = /[:@](?:[\p{L}\p{N}_$]|::)+\(/uy
+
+/** The end of `[a name]` of SQLite and SQL Server (where `]]` is a bracket in it), or of `:a(parameter)` of SQLite; -1: none begins here. */
+const fenceAt = (text: string, at: number): number =>
+  text[at] === '[' ? text.indexOf(']', at) : match(parameterAt, text, at) === undefined ? -1 : text.indexOf(')', at)
 
 type Step = { readonly end: number; readonly token?: Token }
 
@@ -63,6 +80,8 @@ const next = (text: string, at: number, dialect: Dialect): Step | string => {
     // E'…' and U&'…' change what a backslash means; N, X and B do not.
     if (after === "'" && !/^[nxb]$/i.test(word)) return `it has a text that begins with ${word}'`
     if (/^u$/i.test(word) && after === '&') return 'it has a text or name with Unicode escapes'
+    // There it may begin a quoted text, and in some versions it does not.
+    if (dialect === 'clickhouse' && word.includes('$')) return 'it has "$" in a word'
     return { end: at + word.length, token: { kind: 'word', text: word } }
   }
   if (/\d/.test(sign)) {
@@ -71,16 +90,30 @@ const next = (text: string, at: number, dialect: Dialect): Step | string => {
       ? 'it has a number that runs into a word'
       : { end: at + number.length, token: { kind: 'literal' } }
   }
+  if (sign === '/' && dialect === 'influx') {
+    const pattern = regexAt(text, at)
+    if (pattern !== undefined) return pattern
+  }
   return /[\x21-\x7e]/.test(sign)
     ? { end: at + 1, token: { kind: 'sign', text: sign } }
     : 'it has a character outside ASCII that is no letter'
 }
 
+/** What may be a regular expression or a division: signs either way, if nothing in it means anything else in one of the two. */
+const regexAt = (text: string, at: number): string | undefined => {
+  const end = text.indexOf('/', at + 1)
+  return end >= 0 && /['"`;\\]|--|\/[*/]/.test(text.slice(at, end + 2))
+    ? 'it has a "/" that may begin a regular expression'
+    : undefined
+}
+
 // MySQL wants white space after `--`; without it the rest is an expression there.
 const lineComment = (text: string, at: number, dialect: Dialect): Step | string => {
   if (dialect === 'any' && !/^--(\s|$)/.test(text.slice(at, at + 3))) return 'it has "--" without a space after it'
-  const end = text.slice(at).search(/[\r\n]/)
-  return { end: end < 0 ? text.length : at + end }
+  const line = text.slice(at).search(/\n/)
+  const end = line < 0 ? text.length : at + line
+  // For some it ends the comment.
+  return /\r(?!\n)/.test(text.slice(at, end + 1)) ? 'it has a carriage return in a comment' : { end }
 }
 
 // Some servers nest them, and MySQL runs what is in `/*! … */`.
@@ -120,7 +153,8 @@ const quoted = (text: string, at: number, dialect: Dialect, kind: 'literal' | 'n
 
 /** `$tag$ … $tag$`, or the number of a parameter. */
 const dollar = (text: string, at: number, dialect: Dialect): Step | string => {
-  const parameter = /^\$\d+(?![\w$])/.exec(text.slice(at, at + 12))?.[0]
+  // ClickHouse has no such parameters, and takes everything up to the next `$` for the tag.
+  const parameter = dialect === 'clickhouse' ? undefined : /^\$\d+(?![\w$])/.exec(text.slice(at, at + 12))?.[0]
   if (parameter !== undefined) return { end: at + parameter.length, token: { kind: 'literal' } }
   const tag = match(dollarAt, text, at)
   if (dialect !== 'clickhouse' || tag === undefined) return 'it has "$", which quotes for some servers only'
