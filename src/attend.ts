@@ -136,6 +136,7 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
     rules,
     body: held.body,
     secrets: secretsOf(upstream, request),
+    idle: kindOf(upstream).idlePaths ?? [],
     fingerprint,
   })
   // Once it is open nobody sees what goes through it: whoever approves it must know.

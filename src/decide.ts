@@ -20,7 +20,7 @@ import { reviewerKeys } from './people.ts'
 import { rulesNow, shortest } from './ready.ts'
 import { aboutHold, whoReviews } from './record.ts'
 import { describedOf } from './rehearse.ts'
-import { type Again, enough, fallen, without } from './requalify.ts'
+import { enough, fallen, without } from './requalify.ts'
 import { revealing } from './reveal.ts'
 import type { Rule, Settings } from './settings.ts'
 import { reading } from './show.ts'
@@ -28,7 +28,7 @@ import { steppedUp, stepUpError } from './step-up.ts'
 import { stopping } from './stop.ts'
 import type { Move } from './store/store.ts'
 
-export const decide = (parts: Parts, again: Again = async earlier => earlier): Desk => {
+export const decide = (parts: Parts): Desk => {
   const { store, keys, record } = parts
   const read = reading(parts)
   const counts = counting(parts)
@@ -161,7 +161,7 @@ export const decide = (parts: Parts, again: Again = async earlier => earlier): D
       view: viewOf(head),
       at: hold.now,
     }
-    const fell = verdict === 'approve' ? await fallen(hold, given, now.rules, settings, again) : []
+    const fell = verdict === 'approve' ? await fallen(hold, given, now.rules, settings, parts.again) : []
     const facts = without(hold, fell)
     const move = verdict === 'deny' ? denied(hold, given) : counted({ ...hold, facts }, given, now.rules, settings)
     const after: Hold = { ...hold, facts, state: 'approved', verdicts: [...hold.verdicts, given] }

@@ -8,6 +8,7 @@ import type { Parts } from './parts.ts'
 import { peopleBehind, samePerson, tally, type Vote } from './people.ts'
 import { countedVotes } from './ready.ts'
 import { whoReviews } from './record.ts'
+import { hasLeft } from './requalify.ts'
 import type { KeyRing } from './seal.ts'
 import type { Rule, Settings } from './settings.ts'
 import type { State } from './states.ts'
@@ -172,7 +173,7 @@ export type Use = { readonly grant: Grant; readonly swap: Swap }
  * uses nothing more. `stale`: ledgers that have proved to be out of date; they are passed over.
  */
 export const useOf = async (
-  { store, keys, freezes }: Parts,
+  { store, keys, freezes, again }: Parts,
   hold: Hold,
   settings: Settings,
   stale: ReadonlySet<string>,
@@ -190,12 +191,15 @@ export const useOf = async (
     const ledger = stale.has(text) ? undefined : readLedger(keys, key, text)
     const origin = ledger === undefined || ledger.revoked ? undefined : await readHold(store, keys, ledger.hold)
     const grant = origin === undefined ? undefined : grantOf(origin, settings, behind)
-    if (ledger === undefined || grant === undefined || !fits(grant, hold) || !hasLeft(grant, ledger, hold)) continue
+    if (ledger === undefined || grant === undefined || !fits(grant, hold) || !isLeft(grant, ledger, hold)) continue
     if (grant.votes.some(({ keys: maker }) => freezes.ofPerson(maker) !== undefined)) continue
     const seen = await openView(store, keys, grant.origin.head.id)
     if (seen?.parts === undefined || !isLike(seen.parts, view.parts, grant.terms, head.action.resource)) continue
     // What is hidden has to be what its makers knew to be hidden.
     if (JSON.stringify(seen.unseen) !== JSON.stringify(view.unseen)) continue
+    const { approve = [] } = grantRule(head, settings) ?? {}
+    const gone = grant.votes.map(({ reviewer, waitedMs = 0 }) => hasLeft(reviewer, waitedMs, approve, settings, again))
+    if ((await Promise.all(gone)).includes(true)) continue
     const used = ledger.uses.some(([id]) => id === head.id)
     const next = used ? ledger : { ...ledger, uses: [...ledger.uses, [head.id, now] as const] }
     return { grant, swap: swap(keys, grant, text, next) }
@@ -210,7 +214,7 @@ const fits = ({ origin, untilAt }: Grant, { head, now }: Hold): boolean =>
   callerIdentity(origin.head.caller, origin.head.behind) === callerIdentity(head.caller, head.behind) &&
   JSON.stringify(origin.head.rules) === JSON.stringify(head.rules)
 
-const hasLeft = ({ terms, rates }: Grant, { uses }: Ledger, { head, now }: Hold): boolean =>
+const isLeft = ({ terms, rates }: Grant, { uses }: Ledger, { head, now }: Hold): boolean =>
   uses.some(([id]) => id === head.id) ||
   (uses.length < terms.uses && rates.every(rate => uses.filter(([, at]) => at > now - rate.perMs).length < rate.uses))
 

@@ -61,7 +61,7 @@ const path = (rawPath: string, resource: string): Spot[] => {
   ]
 }
 
-/** Each pair as it was spelled: `+` is not a blank to everybody. Undefined where pairs and text do not go together. */
+/** Each pair as it was read and as it was spelled: `+` is not a blank to everybody. Undefined where pairs and text do not go together. */
 const pairs = (
   place: 'query' | 'form',
   read: readonly (readonly [name: string, value: string])[],
@@ -69,7 +69,7 @@ const pairs = (
 ): Spot[] | undefined => {
   const spelled = text.split('&').filter(piece => piece !== '')
   return spelled.length === read.length
-    ? read.map(([name], index) => [`${place}.${name}`, 'text', spelled[index] ?? ''])
+    ? read.map(([name, value], index) => [`${place}.${name}`, 'text', JSON.stringify([value, spelled[index]])])
     : undefined
 }
 

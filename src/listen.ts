@@ -104,12 +104,17 @@ export const listenGate = async (
   server.on('request', (request, response) => take(request, response))
   server.on('checkContinue', (request, response) => take(request, response, true))
   server.on('checkExpectation', (request, response) => take(request, response))
-  server.on('connect', (_request, socket) => refuse(socket as Socket, 'method_not_allowed', listener))
+  server.on('connect', (_request, socket) => {
+    // Node has let go of this connection: nobody else hears of its errors, and nobody reads to its end.
+    socket.on('error', () => {})
+    refuse(socket as Socket, 'method_not_allowed', listener)
+    ;(socket as Socket).destroySoon()
+  })
   const lines = new Set<Duplex>()
   server.on('upgrade', (request, socket, early) => {
     lines.add(socket)
     socket.once('close', () => lines.delete(socket))
-    offer(request, socket as Socket, early, listener)
+    offer(request, socket as Socket, early, listener, times.stallMs)
   })
   server.on('clientError', (error: Error & { code?: string }, socket) => {
     const unanswered = [...(open.get(socket)?.unanswered ?? [])]
@@ -171,19 +176,29 @@ const capped = (server: Server | TlsServer, { limits, trusted, unparsed }: GateL
  * Hands over a request whose connection Node has let go of: it is answered, or becomes a tunnel; in both cases nothing that came behind
  * it is ever read as a request.
  */
-const offer = (request: IncomingMessage, socket: Socket, early: Buffer, listener: GateListener): void => {
-  socket.setTimeout(0)
+const offer = (
+  request: IncomingMessage,
+  socket: Socket,
+  early: Buffer,
+  listener: GateListener,
+  stallMs: number,
+): void => {
   socket.on('error', () => {})
   // A client that talks before it is answered means something else than we do.
+  if (early.length > 0) {
+    refuse(socket, 'malformed', listener)
+    socket.destroySoon()
+    return
+  }
   const tooEarly = (): void => {
     listener.unparsed(socket.remoteAddress ?? '', 'malformed')
     socket.destroy()
   }
-  if (early.length > 0) {
-    tooEarly()
-    return
-  }
   const gone = (): void => void socket.destroy()
+  const stalled = (): void => {
+    if (socket.writableLength > 0) socket.destroy()
+  }
+  socket.setTimeout(stallMs, stalled)
   socket.on('data', tooEarly)
   socket.on('end', gone)
   const response = new ServerResponse(request)
@@ -197,6 +212,8 @@ const offer = (request: IncomingMessage, socket: Socket, early: Buffer, listener
     socket,
     take() {
       response.detachSocket(socket)
+      socket.setTimeout(0)
+      socket.off('timeout', stalled)
       socket.pause()
       socket.off('data', tooEarly)
       socket.off('end', gone)

@@ -18,7 +18,7 @@ export { printable } from './mask/printable.ts'
 
 /**
  * `fingerprint`: 8 hex digits of a value, keyed per rule, so that equal values can be recognised and none can be guessed. `secrets`: paths
- * of what the upstream's kind knows to be secret; 'all': somewhere in the body.
+ * of what the upstream's kind knows to be secret; 'all': somewhere in the body. `idle`: paths of what is hidden and missed by nobody.
  */
 export type ViewInput = {
   readonly held: HeldCall
@@ -26,6 +26,7 @@ export type ViewInput = {
   readonly rules: readonly Rule[]
   readonly body: Body
   readonly secrets?: readonly string[] | 'all'
+  readonly idle?: readonly string[]
   readonly fingerprint: (value: string) => string
 }
 
@@ -59,10 +60,14 @@ const looked = ({
   rules,
   body,
   secrets = [],
+  idle = [],
   fingerprint,
 }: ViewInput): { readonly view: View; readonly unseen: Tally['unseen'] } => {
   const summary = rules.find(rule => rule.summary !== undefined)?.summary
-  const mask = rules.flatMap(rule => rule.mask.map(path => pathIn(rule, 'mask', path)))
+  const mask = [
+    ...rules.flatMap(rule => rule.mask.map(path => pathIn(rule, 'mask', path))),
+    ...idle.map(path => readPath(path) ?? misread(path)),
+  ]
   const show = rules.flatMap(rule => [
     ...rule.show.map(path => pathIn(rule, 'show', path)),
     ...summaryPaths(rule.summary ?? ''),

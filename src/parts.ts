@@ -4,6 +4,7 @@ import type { Freezes } from './freezes.ts'
 import type { Identify } from './identify.ts'
 import type { Log } from './log.ts'
 import type { Meter } from './metrics.ts'
+import type { Reviewer } from './nouns.ts'
 import type { Recorder } from './record.ts'
 import type { KeyRing } from './seal.ts'
 import type { Settings } from './settings.ts'
@@ -20,6 +21,8 @@ export type Parts = {
   readonly freezes: Freezes
   readonly assertions: Assertions
   readonly identify: Identify
+  /** Who gave an earlier verdict, as their login says now; undefined if it is asked and does not say. */
+  again(earlier: Reviewer): Promise<Reviewer | undefined>
   readonly meter: Meter
   readonly log: Log
   /** This process's clock. Deadlines of holds are the store's, never this. */

@@ -1,12 +1,10 @@
-// The deciding vote re-qualifies the earlier ones: whoever gave one is looked up at their login again, and who has left what they
-// qualified by does not count any more. Until a vote decides, nothing depends on the answer, so nobody is asked.
+// The deciding vote re-qualifies the earlier ones, and each use of a grant its makers: whoever gave a verdict is looked up at their login
+// again, and who has left what they qualified by does not count any more. Until something depends on the answer nobody is asked.
 import type { Hold, HoldFacts, Reviewer, Verdict } from './nouns.ts'
+import type { Parts } from './parts.ts'
 import { qualifies, tally } from './people.ts'
 import { countedVotes, nameOf } from './ready.ts'
-import type { Rule, Settings } from './settings.ts'
-
-/** Who gave an earlier verdict, as their login says now; undefined if it is asked and does not say. */
-export type Again = (earlier: Reviewer) => Promise<Reviewer | undefined>
+import type { Approve, Rule, Settings } from './settings.ts'
 
 /** Do the hold's votes meet every rule? */
 export const enough = (hold: Hold, rules: readonly Rule[], settings: Settings): boolean => {
@@ -26,23 +24,32 @@ export const fallen = async (
   given: Verdict,
   rules: readonly Rule[],
   settings: Settings,
-  again: Again,
+  again: Parts['again'],
 ): Promise<readonly Verdict[]> => {
   if (!enough({ ...hold, verdicts: [...hold.verdicts, given] }, rules, settings)) return []
   const entries = rules.flatMap(rule => rule.approve)
   const looked = hold.verdicts
     .filter(one => one.verdict === 'approve' && !hold.facts.dropped?.includes(nameOf(one)))
-    .map(async one => {
-      const now = await again(one.reviewer)
-      const waitedMs = one.at - hold.head.openedAt
-      const lost = entries.some(
-        entry =>
-          qualifies(one.reviewer, entry, settings, waitedMs) &&
-          (now === undefined || !qualifies(now, entry, settings, waitedMs)),
-      )
-      return lost ? [one] : []
-    })
+    .map(async one =>
+      (await hasLeft(one.reviewer, one.at - hold.head.openedAt, entries, settings, again)) ? [one] : [],
+    )
   return (await Promise.all(looked)).flat()
+}
+
+/** Is an entry that somebody qualified for, when the hold had waited so long, not theirs any more? */
+export const hasLeft = async (
+  reviewer: Reviewer,
+  waitedMs: number,
+  entries: readonly Approve[],
+  settings: Settings,
+  again: Parts['again'],
+): Promise<boolean> => {
+  const now = await again(reviewer)
+  return entries.some(
+    entry =>
+      qualifies(reviewer, entry, settings, waitedMs) &&
+      (now === undefined || !qualifies(now, entry, settings, waitedMs)),
+  )
 }
 
 /** A hold's facts when these votes have fallen. */

@@ -3,7 +3,7 @@
 import type { Desk } from './console/desk.ts'
 import { HoldpointError } from './errors.ts'
 import { maskedPrint, openRequest, openView, viewOf } from './hold.ts'
-import { secretsOf } from './judge.ts'
+import { kindOf, secretsOf } from './judge.ts'
 import { looks } from './looks.ts'
 import { revealed } from './mask.ts'
 import type { HeldCall, Hold, Reviewer, View } from './nouns.ts'
@@ -30,6 +30,7 @@ export const revealing = (parts: Parts, read: ReturnType<typeof reading>): Desk[
     readonly view: View
     readonly rules: readonly Rule[]
     readonly secrets: readonly string[] | 'all'
+    readonly idle: readonly string[]
   }> => {
     const where = { hold: hold.head.id }
     const stands = read.standingOf(reviewer, hold, settings)
@@ -47,13 +48,19 @@ export const revealing = (parts: Parts, read: ReturnType<typeof reading>): Desk[
     const now = rulesNow(hold, held, settings)
     if ('void' in now) throw new HoldpointError('view_changed', `${now.void} Nothing is revealed.`, where)
     if (!steppedUp(reviewer, now.rules, hold.now)) throw stepUpError(now.rules, hold.head.id)
-    return { held, view, rules: now.rules, secrets: secretsOf(now.upstream, held) }
+    return {
+      held,
+      view,
+      rules: now.rules,
+      secrets: secretsOf(now.upstream, held),
+      idle: kindOf(now.upstream).idlePaths ?? [],
+    }
   }
 
   return async (reviewer, id, { field, view: shown }) => {
     const { hold, settings } = await read.seen(reviewer, id)
     const about = { ...aboutHold(hold.head), reviewer: whoReviews(reviewer) }
-    const { held, view, rules, secrets } = await permitted(reviewer, hold, settings, shown).catch(async error => {
+    const { held, view, rules, secrets, idle } = await permitted(reviewer, hold, settings, shown).catch(async error => {
       if (error instanceof HoldpointError && (error.status < 500 || error.code === 'frozen')) {
         record.note({ ...about, kind: 'reveal.refused', code: error.code })
         await record.flush()
@@ -66,6 +73,7 @@ export const revealing = (parts: Parts, read: ReturnType<typeof reading>): Desk[
       rules,
       body: { kind: 'unread' },
       secrets,
+      idle,
       // Of a path below a name that is hidden itself, the mark of that name is a part.
       fingerprint: maskedPrint(keys, rules),
     } as const

@@ -1,5 +1,5 @@
 // What lets a call go by a grant, one condition at a time: with each of them gone, the call waits for a person.
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Freezes, followFreezes } from '../src/freezes.ts'
 import { grantOf, ledgerKey, limitsOf, readLedger, signLedger, useOf } from '../src/grant.ts'
 import { openRequest, openView, sealView, signVerdict } from '../src/hold.ts'
@@ -46,7 +46,7 @@ beforeEach(() => {
   body = JSON.stringify({ amount: 250, customer: `cus-${callers}`, token: 'sk_live_4eC39HqLyjWDarjtT1zdp7dc' })
 })
 
-const parts = (): Parts => ({ store: stage.store, keys: stage.keys, freezes }) as unknown as Parts
+const parts = (): Parts => ({ ...stage.parts, freezes })
 const another = async (more: object = {}): Promise<Hold> => stage.read(await stage.hold({ caller, body, ...more }))
 const usable = async (hold: Hold, now: Settings = settings) => (await useOf(parts(), hold, now, new Set()))?.grant.id
 
@@ -469,5 +469,44 @@ describe('on the console', () => {
     expect((await ana.visit(`${stage.url}/holds/${head.id}`)).text).not.toContain(`/holds/${head.id}/grant`)
     expect((await ask(`/holds/${head.id}/grant`, { uses: 1, for: '1h', unseen: 1 })).status).toBe(404)
     expect((await stage.read(head.id)).state).toBe('pending')
+  })
+})
+
+describe('a maker is asked about at their login again when a like call comes', () => {
+  const lead = { id: 'lea', name: 'Lea Lead', email: 'lea@acme.test', groups: [] as string[] }
+  let own: ConsoleStage
+  let origin: string
+  beforeEach(async () => {
+    lead.groups = ['finance-leads']
+    own = await startConsole({ people: [lead], settings: granting })
+    origin = await own.hold({ caller, body })
+    const lea = await own.browserOf(lead)
+    const form = hidden((await lea.visit(`${own.url}/holds/${origin}/grant?uses=2&for=1h`)).text)
+    expect((await lea.visit(`${own.url}/holds/${origin}/grant`, { form: { ...form, unseen: '1' } })).status).toBe(200)
+  })
+  afterEach(() => own.close())
+
+  const uses = async () => {
+    const like = await own.read(await own.hold({ caller, body, headers: [['idempotency-key', 'b']] }))
+    return (await useOf(own.parts, like, own.settings, new Set()))?.grant.id
+  }
+  const made = () => `g_${origin.slice(2)}`
+
+  test('still in the group: it goes', async () => {
+    own.pass(20 * 60_000)
+    expect(await uses()).toBe(made())
+  })
+
+  test('out of the group: a person decides, once that can be known', async () => {
+    lead.groups = ['others']
+    expect(await uses()).toBe(made())
+    own.pass(20 * 60_000)
+    expect(await uses()).toBeUndefined()
+  })
+
+  test('a login that does not answer: a person decides', async () => {
+    own.pass(20 * 60_000)
+    await own.idp.close()
+    expect(await uses()).toBeUndefined()
   })
 })

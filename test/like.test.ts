@@ -72,6 +72,7 @@ describe('without anything free', () => {
       }),
       false,
     ],
+    ['a query spelled differently', aCall({ call: { ...aCall().call, rawQuery: 'dry=n%6f' } }), false],
     ['another resource', to('/v1/refunds/8'), false],
     ['the same resource, spelled differently', aCall({ target: '/v1/%72efunds/7?dry=no' }), false],
     ['another action', aCall({ actions: [{ ...action, name: 'http:PUT' }] }), false],
@@ -161,12 +162,25 @@ describe('with places free', () => {
   })
 
   test('a form by its fields', () => {
-    const form = (...pairs: [string, string][]): Likened => aCall({ body: { kind: 'form', pairs, size: 1 } })
+    const form = (...pairs: [string, string][]): Likened =>
+      aCall({ body: { kind: 'form', pairs, size: 1 }, bytes: Buffer.from(`${new URLSearchParams(pairs)}`) })
     const one = form(['a', '1'], ['b', '2'])
     expect(alike(form(['a', '1'], ['b', '3']), {}, one)).toBe(false)
     expect(alike(form(['a', '1'], ['b', '3']), { free: ['form.b'] }, one)).toBe(true)
     expect(alike(form(['b', '2'], ['a', '1']), {}, one)).toBe(false)
     expect(alike(form(['a', '1'], ['b', '2'], ['b', '3']), { free: ['form.b'] }, one)).toBe(false)
+  })
+
+  test('a form that is spelled otherwise is another one, whoever reads it alike', () => {
+    const form = (text: string): Likened =>
+      aCall({ body: { kind: 'form', pairs: [...new URLSearchParams(text)], size: 1 }, bytes: Buffer.from(text) })
+    expect(alike(form('q=a%20b'), {}, form('q=a%20b'))).toBe(true)
+    expect(alike(form('q=a+b'), {}, form('q=a%20b'))).toBe(false)
+    expect(alike(form('q=a+b'), { free: ['form.q'] }, form('q=a%20b'))).toBe(true)
+    // Of a compressed one the text counts, as rules read it.
+    const packed = (bytes: string): Likened => ({ ...form('q=1'), bytes: Buffer.from(bytes) })
+    const content = (call: Likened): Likened => ({ ...call, body: { ...call.body, content: Buffer.from('q=1') } })
+    expect(alike(content(packed('one')), {}, content(packed('another')))).toBe(true)
   })
 })
 
@@ -184,6 +198,42 @@ describe('a pattern for the resource', () => {
     expect(
       alike(to('/v1/refunds/8', { actions: [{ ...action, resource: '/v1/refunds/8', fields: {} }] }), { resource }),
     ).toBe(false)
+  })
+
+  // What an upstream's kind calls the resource may be less than the path says.
+  test.each<
+    [string, string, readonly [resource: string, path: string], readonly [resource: string, path: string], boolean]
+  >([
+    ['another index', 'logs-*', ['logs-1', '/logs-1/_doc/5'], ['logs-2', '/logs-2/_doc/5'], true],
+    ['another document', 'logs-*', ['logs-1', '/logs-1/_doc/5'], ['logs-1', '/logs-1/_doc/6'], false],
+    ['another document of another index', 'logs-*', ['logs-1', '/logs-1/_doc/5'], ['logs-2', '/logs-2/_doc/6'], false],
+    [
+      'another path behind a service',
+      'core/v1/ns/services/proxy/*',
+      ['core/v1/ns/services/proxy/web', '/api/v1/namespaces/ns/services/web/proxy/metrics'],
+      ['core/v1/ns/services/proxy/web', '/api/v1/namespaces/ns/services/web/proxy/admin'],
+      false,
+    ],
+    ['another address of the same tool', 'refund*', ['refund', '/mcp'], ['refund', '/admin'], false],
+    ['another tool at the same address', 'refund*', ['refund', '/mcp'], ['refunds', '/mcp'], true],
+    [
+      'another pod',
+      'core/v1/ns/pods/*',
+      ['core/v1/ns/pods/a', '/api/v1/namespaces/ns/pods/a'],
+      ['core/v1/ns/pods/b', '/api/v1/namespaces/ns/pods/b'],
+      true,
+    ],
+    [
+      'a namespace that the pattern does not leave open',
+      'core/v1/ns/pods/*',
+      ['core/v1/ns/pods/a', '/api/v1/namespaces/ns/pods/a'],
+      ['core/v1/ns/pods/b', '/api/v1/namespaces/no/pods/b'],
+      false,
+    ],
+    ['a segment that only looks like it', 'a/*', ['a/b', '/b/a/b'], ['a/c', '/c/a/c'], false],
+  ])('of a path that says more: %s', (_, pattern, [resource, path], [other, elsewhere], expected) => {
+    const of = (name: string, at: string): Likened => to(name, { paths: [at], target: `${at}?dry=no` })
+    expect(alike(of(other, elsewhere), { resource: pattern }, of(resource, path))).toBe(expected)
   })
 
   test.each([

@@ -40,6 +40,20 @@ describe('tells a table only where all are plain names', () => {
     ['KILL QUERY WHERE 1', false],
     ['INSERT INTO FUNCTION file(1) SELECT 1', false],
     ['DELETE FROM db.a', true],
+    ['SELECT * FROM db.a JOIN db.b ON a.x = b.x, db.secrets', false],
+    ['SELECT * FROM db.a AS x FINAL, db.secrets', false],
+    ['SELECT a, b FROM db.a ORDER BY c, d', true],
+    ['SELECT * FROM db.a AS where JOIN db.b ON 1 = 1, db.secrets', false],
+    ["SELECT joinGet('db.secrets', 'x', 1) FROM db.a", false],
+    ["SELECT dictGet('secrets', 'x', 1) FROM db.a", false],
+    ["DESC url('x')", false],
+    ["SELECT * FROM db.a SETTINGS max_threads = 1, additional_table_filters = {'db.a': 'x'}", false],
+    ['SELECT * FROM db.a SETTINGS max_threads = 1, max_rows_to_read = 5', true],
+    ['UPDATE db.a, db.b SET x = 1', false],
+    ['UPDATE db.a JOIN db.b ON 1 = 1 SET x = 1', false],
+    ['DELETE db.a FROM db.a JOIN db.b ON 1 = 1', false],
+    ['EXPLAIN SELECT * FROM db.a', true],
+    ['EXPLAIN SYNTAX x', false],
   ])('%s: %s', (sql, told) => {
     const [first] = read(sql, 'clickhouse')
     expect(first?.unknown === undefined).toBe(told)
@@ -55,13 +69,28 @@ it('names database, table and the shape of the statement, without its texts and 
       fields: {
         database: 'prod',
         table: 'users',
-        statement: 'delete from prod.users where name = ? and "Id" IN(?, ?)',
+        statement: 'delete from prod.users where name = ? and "?" IN(?, ?)',
       },
     },
   ])
 })
 
+it('shows a quoted name in a statement only where it is the table: to MySQL it is a text', () => {
+  const [made] = read('INSERT INTO "users" (name) VALUES ("hunter2")')
+  expect(made?.fields.statement).toBe('INSERT INTO "users"(name) VALUES("?")')
+})
+
+it('does not tell the table of an update whose target is another name of one that it reads', () => {
+  const told = (sql: string): boolean => read(sql, 'any', 'db')[0]?.unknown === undefined
+  expect(told('UPDATE x SET a = 1 FROM secrets x')).toBe(false)
+  expect(told('DELETE FROM x FROM secrets AS x')).toBe(false)
+  expect(told('UPDATE a SET x = b.x FROM b')).toBe(true)
+  expect(told('SELECT [a, b] FROM [secrets]')).toBe(false)
+})
+
 it.each([
+  ['INSERT INTO t SELECT x AS FORMAT UNION', false],
+  ['INSERT INTO t SELECT 1 AS VALUES', false],
   ['INSERT INTO t VALUES', true],
   ['INSERT INTO t FORMAT JSONEachRow', true],
   ['INSERT INTO t', false],

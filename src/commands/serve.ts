@@ -136,11 +136,12 @@ const started = async (
     freezes,
     assertions: assertions({ shelf: store.shelf, keys, clock }),
     identify: identifier({ clock, shelf: store.shelf }),
+    again: earlier => app.again(earlier),
     meter,
     log,
     clock,
   }
-  const desk = decide(parts, earlier => app.again(earlier))
+  const desk = decide(parts)
   const theGate = gate(parts)
 
   const trails = pump(

@@ -1,6 +1,6 @@
 // holdpoint show: one hold with its exact request, masked as everywhere.
 import { type Command, InvalidArgumentError } from 'commander'
-import { printable, printableLines } from '../mask.ts'
+import { printable } from '../mask.ts'
 import type { HoldView } from '../nouns.ts'
 import { askConsole, orSay, type WhereOptions, whereOf, withWhere } from './ask-console.ts'
 
@@ -15,7 +15,7 @@ const bodyOf = ({ request: { body } }: HoldView): readonly string[] => {
     case 'none':
       return []
     case 'shown':
-      return ['', ...printableLines(body.text).split('\n')]
+      return ['', ...body.text.split('\n').map(printable)]
     case 'opaque':
       return ['', printable(`(${body.type}, ${body.size} bytes, cannot be shown: ${body.why})`)]
   }

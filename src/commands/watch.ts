@@ -57,9 +57,9 @@ const follow = async (
         if (field !== '') event = { ...event, [field]: value }
         continue
       }
-      last = event.id ?? last
       if (event.event === 'gap') await changed(undefined)
       if (event.event === 'hold') await changed(String((JSON.parse(event.data ?? '{}') as { id?: unknown }).id))
+      last = event.id ?? last
       event = {}
     }
   } catch (error) {

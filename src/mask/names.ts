@@ -22,10 +22,10 @@ const qualifiers = new Set(
    new old current previous next backup header`.split(/\s+/),
 )
 
-// Page cursors, retry markers and kubectl's run id are called token or session and open nothing.
+// Page cursors, retry markers, numbers of requests and kubectl's run id are called token or session and open nothing.
 const harmless = new Set(
   `nexttoken pagetoken nextpagetoken prevpagetoken previouspagetoken continuationtoken continuetoken idempotencytoken
-   clientrequesttoken synctoken kubectlsession`.split(/\s+/),
+   clientrequesttoken synctoken progresstoken kubectlsession`.split(/\s+/),
 )
 
 // Without spaces between words only the end of a name can tell. Marks are taken off, as they are from the name.

@@ -57,6 +57,8 @@ export const mcp: UpstreamKind = {
   volatileHeaders: [],
   // A client counts its requests, and what it counted is not what it asks for.
   volatileJson: ['/id', '/params/_meta/progressToken'],
+  // Whoever has the number of a session may join it.
+  idlePaths: ['header.mcp-session-id', 'query.sessionId', 'query.session_id'],
   // An answer may have to be read, to give it the id of the request that collects it.
   strippedHeaders: ['accept-encoding'],
   upgrades: [],

@@ -45,6 +45,8 @@ export type UpstreamKind = {
    * nothing. A text says why there is nothing to ask.
    */
   rehearsal?(seen: Seen): Rehearsal | string
+  /** Secrets that say nothing about what a call does, as paths like those of a rule's `mask`: hidden, and nobody misses them. */
+  readonly idlePaths?: readonly string[]
   /** Why a call is made, where clients of this kind say so in the body. */
   reason?(body: Body): string | undefined
   /** How one of the callers that wait for the same held call is answered. Absent: all in the same way, and none before it is over. */

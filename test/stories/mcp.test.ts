@@ -73,6 +73,10 @@ const errorOf = (call: Promise<unknown>): Promise<McpError & { readonly data: { 
     error => error,
   )
 
+const approve = async (id: string): Promise<void> => {
+  expect(await ana.approve(id)).toMatchObject({ status: 200 })
+}
+
 describe('over streamable HTTP', () => {
   test('reads pass, within a session, and the session is ended', async () => {
     expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(['list_repos', 'delete_repo'])
@@ -95,9 +99,9 @@ describe('over streamable HTTP', () => {
       action: { name: 'mcp:tools/call', resource: 'delete_repo', access: 'unknown' },
     })
     expect(peer.deleted).not.toContain('billing')
-    await ana.approve(row.id)
+    await approve(row.id)
     expect(await result).toMatchObject({ content: [{ text: 'deleted billing' }] })
-    expect(told).toEqual([`Held as ${row.id} for finance-leads; waiting for approval`, 'deleting billing'])
+    expect(told).toEqual([`Held as ${row.id} for idp:finance-leads; waiting for approval`, 'deleting billing'])
     expect(peer.deleted.filter(repo => repo === 'billing')).toHaveLength(1)
     await expect.poll(async () => (await ana.hold(row.id)).status).toBe('delivered')
   })
@@ -105,7 +109,7 @@ describe('over streamable HTTP', () => {
   test('a caller that gave no token for progress waits in silence, and has the answer as it came', async () => {
     const result = remove('silent')
     const { id } = await waiting(ana)
-    await ana.approve(id)
+    await approve(id)
     expect(await result).toMatchObject({ content: [{ text: 'deleted silent' }] })
   })
 
@@ -136,7 +140,7 @@ describe('over streamable HTTP', () => {
       const again = remove(repo, how === 'told' ? told : undefined)
       const { id } = await waiting(ana)
       expect(first.data.hold).toBe(id)
-      await ana.approve(id)
+      await approve(id)
       expect(await again).toMatchObject({ content: [{ text: `deleted ${repo}` }] })
       if (how === 'told') expect(told.at(-1)).toBe(`deleting ${repo}`)
       expect(peer.deleted.filter(one => one === repo)).toHaveLength(1)
@@ -157,7 +161,7 @@ describe('over streamable HTTP', () => {
   ])('an upstream that %s while the stream is open is an error', async (name, answer, error) => {
     peer.fail(answer)
     const result = errorOf(remove(`lost-${name.length}`, []))
-    await ana.approve((await waiting(ana)).id)
+    await approve((await waiting(ana)).id)
     expect(await result).toMatchObject(error)
   })
 })
@@ -167,7 +171,7 @@ test('a server that answers with documents is heard in the stream that is open, 
   for (const told of [[], undefined] as (string[] | undefined)[]) {
     const result = remove('papers', told, other)
     const { id } = await waiting(ana)
-    await ana.approve(id)
+    await approve(id)
     expect(await result).toMatchObject({ content: [{ text: 'deleted papers' }] })
   }
   expect(documents.deleted).toEqual(['papers', 'papers'])
@@ -179,7 +183,7 @@ test('over the older transport a tool is held, and refusals are told by status a
   const older = await mcpClient(`http://localhost:${port}/sse`, stage.token, 'sse')
   expect((await older.listTools()).tools).toHaveLength(2)
   const result = remove('ancient', [], older)
-  await ana.approve((await waiting(ana)).id)
+  await approve((await waiting(ana)).id)
   expect(await result).toMatchObject({ content: [{ text: 'deleted ancient' }] })
   expect((await errorOf(remove('ledger', [], older))).message).toMatch(/HTTP 400.*denied_by_rule/)
   await older.close()

@@ -273,12 +273,13 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
     freezes,
     assertions: assertions({ shelf: store.shelf, keys, clock }),
     identify: identifier({ clock, shelf: store.shelf }),
+    again: earlier => app.again(earlier),
     meter: newMeter(),
     log,
     clock,
   }
   const deciders: Reviewer[] = []
-  const real = decide(parts, earlier => app.again(earlier))
+  const real = decide(parts)
   const seen: Desk = {
     ...real,
     decide: (reviewer, id, verdict, word) => {

@@ -129,7 +129,7 @@ const configuration = ({
       application_type: 'native',
       token_endpoint_auth_method: 'none',
       redirect_uris: [reviewerClient.redirect],
-      grant_types: ['authorization_code', 'refresh_token'],
+      grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
       require_auth_time: true,
     },
     {
@@ -170,6 +170,7 @@ const configuration = ({
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: false },
     clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
     introspection: { enabled: true, allowedPolicy: (_ctx, client) => client.clientId === gateClient.id },
     revocation: { enabled: true, allowedPolicy: (_ctx, client, token) => token.clientId === client.clientId },
     resourceIndicators: {
@@ -198,7 +199,8 @@ const configuration = ({
       jwt: (ctx, token, jwt) => {
         const client = clients.find(one => one.id === token.clientId)
         const person = 'accountId' in token ? people.find(one => one.id === token.accountId) : undefined
-        const source = ctx.oidc.entities.AuthorizationCode ?? ctx.oidc.entities.RefreshToken
+        const source =
+          ctx.oidc.entities.AuthorizationCode ?? ctx.oidc.entities.DeviceCode ?? ctx.oidc.entities.RefreshToken
         Object.assign(
           jwt.payload,
           client && { owner: client.owner, groups: client.groups, ...client.claims },

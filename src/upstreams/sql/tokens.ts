@@ -10,6 +10,11 @@ export type Token =
   /** One character. */
   | { readonly kind: 'sign'; readonly text: string }
 
+export const isSign = (token: Token | undefined, text: string): boolean => token?.kind === 'sign' && token.text === text
+
+/** The keyword that a word may be; quoted names are none. */
+export const upper = (token: Token | undefined): string => (token?.kind === 'word' ? token.text.toUpperCase() : '')
+
 /** Whose rules of quoting count. `any`: only what every server reads alike. */
 export type Dialect = 'any' | 'clickhouse' | 'influx'
 
