@@ -22,14 +22,15 @@ process.once('exit', () => {
   for (const child of started) child.kill('SIGKILL')
 })
 
-/** Starts a program on a core and waits until it listens. Throws with what it wrote if it ends first. */
+/** Starts a program, on a core of its own if one is named, and waits until it listens. Throws with what it wrote if it ends first. */
 export const start = async (
-  core: number,
+  core: number | undefined,
   command: readonly string[],
   port: number,
   options: { readonly cwd?: string; readonly env?: { readonly [name: string]: string } } = {},
 ): Promise<Running> => {
-  const child = spawn('taskset', ['-c', String(core), ...command], {
+  const [program = '', ...args] = core === undefined ? command : ['taskset', '-c', String(core), ...command]
+  const child = spawn(program, args, {
     stdio: ['ignore', 'ignore', 'pipe'],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...process.env, ...options.env },

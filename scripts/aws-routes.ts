@@ -102,7 +102,7 @@ type Access = 'read' | 'write' | 'permissions' | 'credentials' | 'unknown'
 
 /** What hands out, sets or shows something that opens a door. */
 const credentials: readonly RegExp[] = [
-  /^sts:AssumeRo/,
+  /:Assume\w*Roo?[lt]/,
   /:(?:Get|Create|Generate|Rotate|Refresh|Exchange|Request)\w*Tokens?(?:FromRefreshToken|For\w+)?$/,
   /:(?:Get|Create|Retrieve|Request|Generate|Reset|Rotate)\w*Credentials?(?:For\w+|WithIAM)?$/,
   /:(?:Create|Rotate)\w*(?:AccessKey|ApiKey|APIKey|KeyPair)$/,
@@ -115,12 +115,36 @@ const credentials: readonly RegExp[] = [
   /^(?:ec2:GetPasswordData|acm:ExportCertificate|s3:CreateSession|ds:ResetUserPassword|workmail:ResetPassword)$/,
   /^(?:apigateway:(?:GetApiKeys?|ImportApiKeys)|appsync:ListApiKeys|wafv2:GetDecryptedAPIKey|states:RevealSecrets)$/,
   /^ec2-instance-connect:Send\w*SSHPublicKey$/,
+  /^(?:(?:ec2|lightsail):ImportKeyPair|transfer:ImportSshPublicKey|payment-cryptography:ExportKey)$/,
+  // What opens a shell hands out the token of its stream, which goes past every proxy.
+  /^(?:ssm:(?:StartSession|ResumeSession|CreateActivation)|ecs:ExecuteCommand)$/,
+  /^(?:codepipeline:(?:PollFor|Get)(?:ThirdParty)?Job(?:s|Details)|gamelift:Get(?:Compute|Instance)Access|s3:GetDataAccess)$/,
+  /^(?:cognito-idp:(?:(?:Describe|Create|Update)UserPoolClient|(?:List|Add)UserPoolClientSecrets?)|glue:GetConnections?)$/,
+  /^(?:ec2:(?:DescribeVpnConnections|GetVpnConnectionDeviceSampleConfiguration)|storagegateway:DescribeChapCredentials)$/,
+  /^(?:iot:(?:CreateKeysAndCertificate|CreateProvisioningClaim|OpenTunnel)|snowball:GetJobUnlockCode)$/,
+  /^(?:ivs:(?:Create|Get|BatchGet)StreamKey|mediapackage:(?:DescribeChannel|ListChannels)|geo:(?:Describe|Create)Key)$/,
+  /^(?:bedrock-agentcore:(?:GetResourceApiKey|CompleteResourceTokenAuth)|finspace:GetKxConnectionString)$/,
+  /^(?:pca-connector-scep:(?:GetChallengePassword|CreateChallenge)|chime:ListApiKeys|signin:AuthorizeOAuth2Access)$/,
+  // Addresses that sign in whoever has them.
+  /:(?:GetSessionEndpoint|Get\w*EmbedUrl|GenerateEmbedUrlFor\w+|GetDashboardForJobRun|CreateStreamingURL|CreateTestGridUrl)$/,
 ]
 
 /** What gives somebody more than they had, although its access level is plain Write. */
 const permissions: readonly RegExp[] = [
   /^iam:(?:Add\w+|CreateOpenIDConnectProvider|(?:Create|Update)SAMLProvider|AcquireRole|UpdateDelegationRequest)$/,
   /^s3:(?:(?:Put|Delete)PublicAccessBlock|(?:Put|Delete)BucketOwnershipControls|BypassGovernanceRetention)$/,
+  /:(?:Put|Delete)ResourcePolicy$/,
+  // Whose an image, a snapshot or a share is from now on.
+  /^(?:ec2:(?:Modify|Reset)ImageAttribute|rds:ModifyDB(?:Cluster)?SnapshotAttribute|ram:(?:Create|Associate|Accept|Update)\w+)$/,
+  /^(?:ec2:(?:Associate|Replace)IamInstanceProfile\w*|cognito-identity:SetIdentityPoolRoles|lambda:(?:Create|Update)FunctionUrlConfig)$/,
+  /^sso:(?:CreateAccountAssignment|\w+ToPermissionSet|PutPermissionsBoundary\w+)$/,
+  /^eks:(?:(?:Create|Update)AccessEntry|AssociateAccessPolicy|(?:Create|Update)PodIdentityAssociation)$/,
+  /^organizations:(?:RegisterDelegatedAdministrator|EnableAWSServiceAccess|MoveAccount|DisablePolicyType|LeaveOrganization)$/,
+]
+
+/** What acts through others, although its access level is Read. */
+const writes: readonly RegExp[] = [
+  /^(?:bedrock:Invoke(?:Agent|InlineAgent|Flow|Tool)|qbusiness:Chat(?:Sync)?|ssm:(?:ExecuteAPI|PutConfigurePackageResult))$/,
 ]
 
 /** Whose doing is in a statement that nobody reads here. */
@@ -137,6 +161,7 @@ const accessOf = (action: string, level: string | undefined): Access => {
   if (unreadable.has(action)) return 'unknown'
   if (credentials.some(one => one.test(action))) return 'credentials'
   if (level?.startsWith('Permissions') || permissions.some(one => one.test(action))) return 'permissions'
+  if (writes.some(one => one.test(action))) return 'write'
   if (level !== undefined) return levels[level] ?? 'write'
   // Operations that IAM knows by another name, from clients that are here: their names say it.
   return readingNames.test(action.slice(action.indexOf(':') + 1)) ? 'read' : 'write'

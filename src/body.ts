@@ -53,7 +53,7 @@ const readAs = (type: MediaType, plain: Buffer, size: number): Body => {
     const pairs = parseForm(plain)
     return typeof pairs === 'string' ? unknown(pairs) : { kind: 'form', pairs, size }
   }
-  if (jsonLines.has(type.essence)) {
+  if (jsonLines.has(type.essence) || type.essence.endsWith('+x-ndjson')) {
     const parsed = parseLines(plain)
     return 'unknown' in parsed ? unknown(parsed.unknown) : { kind: 'records', values: parsed.values, size }
   }
@@ -71,12 +71,28 @@ const readAs = (type: MediaType, plain: Buffer, size: number): Body => {
 // What AWS calls its JSON.
 const amzJson = /^application\/x-amz-json-1\.[01]$/
 
-// YAML 1.2 §1.3: JSON is YAML, and many clients write nothing else. But for tabs and surrogates, which YAML reads otherwise or not at all.
+// YAML 1.2 §1.3: JSON is YAML, and many clients write nothing else. Not so where some reader of YAML takes it for something else: tabs,
+// surrogates, line breaks that JSON does not have, a key that merges, and numbers with an exponent, which YAML 1.1 may take for text.
 const jsonInYaml = (plain: Buffer): Json | undefined => {
   const parsed = parseStrict(plain)
-  return 'unknown' in parsed || plain.includes(0x09) || /\\u[dD][89a-fA-F]/.test(plain.toString('latin1'))
+  if ('unknown' in parsed) return undefined
+  const text = plain.toString()
+  return /[\t\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|\r(?!\n)|\\u[dD][89a-fA-F]|<<|\\u003[cC]/.test(text) ||
+    hasExponent(text)
     ? undefined
     : parsed.value
+}
+
+/** In a number, not in a string. */
+const hasExponent = (text: string): boolean => {
+  let inString = false
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at]
+    if (char === '"') inString = !inString
+    else if (inString && char === '\\') at++
+    else if (!inString && (char === 'e' || char === 'E') && /\d/.test(text[at - 1] ?? '')) return true
+  }
+  return false
 }
 
 const jsonLines: ReadonlySet<string> = new Set([

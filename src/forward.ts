@@ -5,8 +5,9 @@ import { type Duplex, Readable } from 'node:stream'
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import { withoutContinue } from './continue.ts'
 import { flowed } from './flow.ts'
-import { announced, answerHeaders, answerTrailers, nominated } from './headers.ts'
+import { announced, answerHeaders, answerTrailers, nominated, valuesOf } from './headers.ts'
 import type { Call, Header } from './nouns.ts'
+import { scrubbed, scrubbedLines } from './scrub.ts'
 import type { Upstream } from './settings.ts'
 import { spelledOut, switched } from './websocket.ts'
 
@@ -23,6 +24,8 @@ export type Sending = {
   readonly body: Uint8Array | AsyncIterable<Uint8Array> | Readable | undefined
   /** Bytes already taken from a Readable body; they are sent before the rest of it. */
   readonly readAhead?: Uint8Array
+  /** What must not come back in the answer. */
+  readonly secrets?: readonly string[]
   /** Of the whole body, where its length is known beforehand; undefined: chunked. */
   readonly contentLength: number | undefined
   /** A connection of its own, closed afterwards. */
@@ -58,14 +61,22 @@ export type Sent =
   /** Something may have been sent, and no answer came. */
   | { readonly state: 'lost'; readonly cause: unknown; readonly timeout: boolean }
 
+const none: readonly string[] = []
+
+/** So many interim answers (1xx) are waited through: with each of them the upstream's time begins anew. */
+const maxInterim = 100
+
 /** Sends, and resolves when the answer has ended or cannot come any more. Never rejects. */
-export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
+export const forward = (sending: Sending, taker: Sink): Promise<Sent> =>
   new Promise(resolve => {
+    const secrets = sending.secrets ?? none
+    const sink = scrubbed(taker, secrets)
     const { upstream, method, target, fresh, upgrade, signal } = sending
     const { dispatcher, base } = connections(upstream, fresh, upgrade !== undefined)
     const body = bodyOf(sending)
     let controller: Dispatcher.DispatchController | undefined
     let status: number | undefined
+    let interim = 0
     let named: ReadonlySet<string> | undefined
     let settled = false
 
@@ -116,7 +127,14 @@ export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
         onResponseStart(started, code, _, statusText = '') {
           const headers = lines(started.rawHeaders)
           if (code === 101) return started.abort(new Error('the upstream switched to no protocol that was asked for'))
-          if (code < 200) return sink.informational?.(code, answerHeaders(headers, code))
+          if (code < 200) {
+            if (++interim > maxInterim) return started.abort(new Error('the upstream puts off its answer without end'))
+            return sink.informational?.(code, answerHeaders(headers, code))
+          }
+          // undici reads any other coding to the end of the connection, chunks and all (RFC 9112 §6.3).
+          const [coding = 'chunked', ...more] = valuesOf(headers, 'transfer-encoding')
+          if (coding.toLowerCase() !== 'chunked' || more.length > 0)
+            return started.abort(new Error('the upstream answered in a transfer coding other than chunked'))
           status = code
           named = nominated(headers)
           const kept = answerHeaders(headers, code, named)
@@ -127,7 +145,7 @@ export const forward = (sending: Sending, sink: Sink): Promise<Sent> =>
           socket.on('error', () => {})
           const headers = lines(started.rawHeaders)
           if (!settled && upgrade !== undefined && switched(upgrade, headers, sending.headers))
-            return settle({ state: 'upgraded', headers: answerHeaders(headers, 101), socket })
+            return settle({ state: 'upgraded', headers: scrubbedLines(answerHeaders(headers, 101), secrets), socket })
           socket.destroy()
           fail(new Error('the upstream switched protocols without agreeing to the one that was asked for'))
         },
@@ -287,6 +305,7 @@ const connect = (
 const patient = (origin: string | URL, options: object): Client => {
   const { connect: open, ...rest } = options as Options
   let answerStarts = (): void => {}
+  let line: Socket | undefined
   const client = new Client(origin, {
     ...rest,
     connect(target, done) {
@@ -295,6 +314,7 @@ const patient = (origin: string | URL, options: object): Client => {
         const socket: Socket | undefined = opened[1] ?? undefined
         const http1 = socket !== undefined && !('alpnProtocol' in socket && socket.alpnProtocol === 'h2')
         answerStarts = http1 ? withoutContinue(socket) : () => {}
+        line = http1 ? socket : undefined
         done(...opened)
       })
     },
@@ -305,6 +325,12 @@ const patient = (origin: string | URL, options: object): Client => {
     handler.onRequestStart = (controller, context) => {
       answerStarts()
       started?.call(handler, controller, context)
+    }
+    const ended = handler.onResponseEnd
+    handler.onResponseEnd = (controller, trailers) => {
+      // What ends with its connection is whole only if that ended well (RFC 9112 §8); undici takes a reset for an end.
+      if (line?.errored) handler.onResponseError?.(controller, line.errored)
+      else ended?.call(handler, controller, trailers)
     }
     return dispatch(request, handler)
   }

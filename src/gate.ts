@@ -11,6 +11,7 @@ import { endToEnd, valuesOf } from './headers.ts'
 import { holding } from './holding.ts'
 import type { Identified } from './identify.ts'
 import { type Judged, judge, kindOf, located, speakerOf } from './judge.ts'
+import type { AccessLine } from './log.ts'
 import { certainSecretIn } from './mask.ts'
 import type { Body, Call, Caller, Entry, Header } from './nouns.ts'
 import type { Parts } from './parts.ts'
@@ -66,6 +67,10 @@ type Way = {
   refused?: (error: HoldpointError) => boolean
   /** The call has its entry already; a later error is its end, not a refusal. */
   recorded?: boolean
+  outcome: AccessLine['outcome']
+  code?: string
+  /** Of its W3C trace context, the caller's or ours. */
+  trace?: string | undefined
 }
 
 /** What of a body is here: all of it, or its beginning. */
@@ -105,6 +110,7 @@ export const gate = (parts: Parts): Gate => {
     } catch (thrown) {
       refuse(way, thrown)
     }
+    parts.access(lineOf(way))
   }
 
   const follow = async (way: Way): Promise<void> => {
@@ -152,9 +158,7 @@ export const gate = (parts: Parts): Gate => {
     const { upstream } = routed
     const [only = '', ...others] = readings
     const paths =
-      others.length === 0
-        ? [within(only, routed.cut)]
-        : [...new Set(readings.map(path => within(path, routed.cut)))]
+      others.length === 0 ? [within(only, routed.cut)] : [...new Set(readings.map(path => within(path, routed.cut)))]
     // Rules see what the upstream will see: no header that is dropped on the way can be made to fit one.
     const kind = kindOf(upstream)
     let headers = endToEnd(call, kind.strippedHeaders)
@@ -232,6 +236,7 @@ export const gate = (parts: Parts): Gate => {
       },
       refused => {
         way.recorded = true
+        way.outcome = 'held'
         if (refused !== undefined) way.refused = refused
       },
       way.line,
@@ -241,7 +246,9 @@ export const gate = (parts: Parts): Gate => {
   const readBody = async (way: Known, limit: number, before?: Buffer): Promise<Read> => {
     if (way.call.contentLength === 0) return { bytes: Buffer.alloc(0), complete: true }
     if (way.continues && before === undefined) way.response.writeContinue()
-    const read = await readWhole(way.request, limit - (before?.length ?? 0))
+    const read = await readWhole(way.request, limit - (before?.length ?? 0)).catch((cause: unknown) => {
+      throw new HoldpointError('malformed', 'body: it broke off before its end.', { cause })
+    })
     return before === undefined ? read : { bytes: Buffer.concat([before, read.bytes]), complete: read.complete }
   }
 
@@ -255,8 +262,12 @@ export const gate = (parts: Parts): Gate => {
   ): Promise<void> => {
     const { call, settings, request, response } = way
     const upstream = located(routed.upstream, call)
+    const forwarded = rebuilt(call, settings.gate)
+    // What the upstream is told is what is on record, also where the trace begins here.
+    way.trace = valuesOf(forwarded, 'traceparent')[0]?.slice(3, 35)
     const entry = await parts.record.allowed(aboutCall(way, 'call.allowed'))
     way.recorded = true
+    way.outcome = 'allowed'
     try {
       const body = bodyToSend(call, request, read)
       const head = await prove(
@@ -269,7 +280,7 @@ export const gate = (parts: Parts): Gate => {
           headers,
           body: body.body === undefined ? nothing : body.body instanceof Uint8Array ? body.body : undefined,
         },
-        [...rebuilt(call, settings.gate), ...(upstream.assertion === 'always' ? [await asserted(way, upstream)] : [])],
+        [...forwarded, ...(upstream.assertion === 'always' ? [await asserted(way, upstream)] : [])],
       )
       if (way.continues && read === undefined && call.contentLength !== 0) response.writeContinue()
       parts.meter.allowed(upstream.name, performance.now() - way.startedAt)
@@ -277,7 +288,8 @@ export const gate = (parts: Parts): Gate => {
         upstream,
         method: call.method,
         target: routed.target,
-        headers: head,
+        headers: head.headers,
+        secrets: head.secrets,
         body: body.body,
         contentLength: body.contentLength,
         fresh: call.upgrade !== undefined,
@@ -339,6 +351,8 @@ export const gate = (parts: Parts): Gate => {
   const refuse = (way: Way, thrown: unknown): void => {
     const error = toError(thrown)
     const { response, request } = way
+    way.code = error.code
+    if (way.outcome === 'answered') way.outcome = denying.has(error.code) ? 'denied' : 'refused'
     if (error.code === 'internal')
       parts.log.error({ err: error, cause: error.extras.cause, call: way.call?.id }, 'a call failed inside the gate')
     else if (error.extras.cause !== undefined)
@@ -348,8 +362,8 @@ export const gate = (parts: Parts): Gate => {
       parts.record.count(request.socket.remoteAddress ?? '', error.code)
     else if (!way.recorded) {
       try {
-        const denied = error.code === 'no_rule' || error.code === 'denied_by_rule'
-        parts.record.note({ ...aboutCall(way as Known, denied ? 'call.denied' : 'call.refused'), code: error.code })
+        const kind = denying.has(error.code) ? 'call.denied' : 'call.refused'
+        parts.record.note({ ...aboutCall(way as Known, kind), code: error.code })
       } catch (unwritable) {
         parts.log.error({ err: toError(unwritable), code: error.code }, 'a refusal could not be recorded')
       }
@@ -372,7 +386,15 @@ export const gate = (parts: Parts): Gate => {
   return {
     handle(request, response, continues = false, line = undefined) {
       if (misread.has(request.socket)) return
-      const way: Way = { startedAt: performance.now(), settings: parts.settings(), request, response, continues, line }
+      const way: Way = {
+        startedAt: performance.now(),
+        settings: parts.settings(),
+        request,
+        response,
+        continues,
+        line,
+        outcome: 'answered',
+      }
       response.on('error', () => undefined)
       const done = whole(way)
       const ended = (): void => {
@@ -400,6 +422,33 @@ export const gate = (parts: Parts): Gate => {
 
 // ---- small readings of a call
 
+const denying: ReadonlySet<string> = new Set(['no_rule', 'denied_by_rule'])
+
+const lineOf = ({
+  call,
+  caller,
+  upstream,
+  action,
+  request,
+  response,
+  outcome,
+  code,
+  startedAt,
+  trace,
+}: Way): AccessLine => ({
+  call: call?.id,
+  address: call?.address ?? request.socket.remoteAddress ?? '',
+  caller: caller === undefined ? undefined : { issuer: caller.issuer, subject: caller.subject },
+  upstream: upstream?.name,
+  method: request.method ?? '',
+  action: action?.name,
+  outcome,
+  code,
+  status: response.headersSent ? response.statusCode : undefined,
+  ms: Math.round((performance.now() - startedAt) * 10) / 10,
+  trace: trace ?? (call === undefined ? undefined : traceOf(call)),
+})
+
 /** @throws malformed unless this is no upgrade, or a WebSocket on a connection that can become one */
 const refuseUpgrade = ({ upgrade }: Call, line: Line | undefined, upstream: Upstream): void => {
   if (upgrade === undefined) return
@@ -409,8 +458,7 @@ const refuseUpgrade = ({ upgrade }: Call, line: Line | undefined, upstream: Upst
     throw new HoldpointError('malformed', 'Upgrade: send it when every earlier request on the connection is answered.')
 }
 
-const single = (call: Call, name: string): string | undefined =>
-  valuesOf(call.headers, name)[0]?.trim() || undefined
+const single = (call: Call, name: string): string | undefined => valuesOf(call.headers, name)[0]?.trim() || undefined
 
 /** @throws malformed unless it is one value of 1 to 255 visible ASCII characters */
 const idempotencyKey = (call: Call): string | undefined => {
@@ -459,14 +507,18 @@ const ruleOf = (judged: Judged): { rule?: string } =>
 
 // Every answer ends in 'close'; only one that was not written to its end means that the caller went away.
 const whenGone = (response: ServerResponse, act: () => void): void => {
-  if (response.destroyed) return act()
-  response.once('close', () => {
-    if (!response.writableFinished) act()
-  })
+  if (response.destroyed) act()
+  else
+    response.once('close', () => {
+      if (!response.writableFinished) act()
+    })
 }
 
 // Every call has an entry, so this one is grown in place instead of being spread together.
-const aboutCall = ({ call, caller, settings, upstream, action, rule }: Known, kind: Entry['kind']): Entry => {
+const aboutCall = (
+  { call, caller, settings, upstream, action, rule, trace = traceOf(call) }: Known,
+  kind: Entry['kind'],
+): Entry => {
   const entry: { -readonly [K in keyof Entry]: Entry[K] } = {
     kind,
     call: call.id,
@@ -482,7 +534,6 @@ const aboutCall = ({ call, caller, settings, upstream, action, rule }: Known, ki
     entry.ruleHash = rule.hash
     if (rule.controls.length > 0) entry.controls = rule.controls
   }
-  const trace = traceOf(call)
   if (trace !== undefined) entry.trace = trace
   return entry
 }

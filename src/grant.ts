@@ -7,15 +7,16 @@ import type { GrantEntry, GrantTerms, Hold, HoldHead, Rate, Reviewer, Verdict } 
 import type { Parts } from './parts.ts'
 import { peopleBehind, samePerson, tally, type Vote } from './people.ts'
 import { countedVotes } from './ready.ts'
-import { whoReviews } from './record.ts'
-import { hasLeft } from './requalify.ts'
+import { aboutHold, whoReviews } from './record.ts'
+import { stillOf } from './requalify.ts'
 import type { KeyRing } from './seal.ts'
 import type { Rule, Settings } from './settings.ts'
 import type { State } from './states.ts'
-import type { Swap } from './store/store.ts'
+import type { Store, Swap } from './store/store.ts'
 
 /** A ledger stays this long after its grant has ended, to be looked at. */
 const keptMs = 86_400_000
+const page = 200
 
 export type Limits = { readonly uses: number; readonly forMs: number; readonly rates: readonly Rate[] }
 
@@ -173,11 +174,12 @@ export type Use = { readonly grant: Grant; readonly swap: Swap }
  * uses nothing more. `stale`: ledgers that have proved to be out of date; they are passed over.
  */
 export const useOf = async (
-  { store, keys, freezes, again }: Parts,
+  parts: Parts,
   hold: Hold,
   settings: Settings,
   stale: ReadonlySet<string>,
 ): Promise<Use | undefined> => {
+  const { store, keys, freezes, again } = parts
   const { head, now } = hold
   if (!grantable(hold, settings)) return undefined
   // Where the fate of the same call is not known, a person has to look first.
@@ -197,9 +199,13 @@ export const useOf = async (
     if (seen?.parts === undefined || !isLike(seen.parts, view.parts, grant.terms, head.action.resource)) continue
     // What is hidden has to be what its makers knew to be hidden.
     if (JSON.stringify(seen.unseen) !== JSON.stringify(view.unseen)) continue
+    if (await isUncertain(store, grant, ledger)) continue
     const { approve = [] } = grantRule(head, settings) ?? {}
-    const gone = grant.votes.map(({ reviewer, waitedMs = 0 }) => hasLeft(reviewer, waitedMs, approve, settings, again))
-    if ((await Promise.all(gone)).includes(true)) continue
+    const makers = await Promise.all(
+      grant.votes.map(({ reviewer, waitedMs = 0 }) => stillOf(reviewer, waitedMs, approve, settings, again)),
+    )
+    if (makers.includes('left')) await end(parts, grant, ledger, text, now)
+    if (makers.some(one => one !== 'stands')) continue
     const used = ledger.uses.some(([id]) => id === head.id)
     const next = used ? ledger : { ...ledger, uses: [...ledger.uses, [head.id, now] as const] }
     return { grant, swap: swap(keys, grant, text, next) }
@@ -217,6 +223,36 @@ const fits = ({ origin, untilAt }: Grant, { head, now }: Hold): boolean =>
 const isLeft = ({ terms, rates }: Grant, { uses }: Ledger, { head, now }: Hold): boolean =>
   uses.some(([id]) => id === head.id) ||
   (uses.length < terms.uses && rates.every(rate => uses.filter(([, at]) => at > now - rate.perMs).length < rate.uses))
+
+/** Ends a grant for good: who is in the group again tomorrow, or cannot be asked about any more, does not bring it back. */
+const end = async (
+  { store, keys, record }: Parts,
+  grant: Grant,
+  ledger: Ledger,
+  text: string,
+  now: number,
+): Promise<void> => {
+  const { head } = grant.origin
+  const comment = 'One of its makers does not qualify any more.'
+  record.note({ ...aboutHold(head), kind: 'grant.revoked', detail: comment, grant: aboutGrant(grant) })
+  const key = ledgerKey(keys, head)
+  const ended = revokedLedger(keys, key, ledger, { by: 'Holdpoint', at: now, comment })
+  await store.shelf.put(key, ended.text, { ttlMs: ended.ttlMs, when: { is: text } })
+}
+
+/** Does nobody know how one of its calls ended? A new idempotency key, or another free value, is no reason to send the next. */
+const isUncertain = async (store: Store, { origin, madeAt }: Grant, { uses }: Ledger): Promise<boolean> => {
+  const sent = new Set([origin.head.id, ...uses.map(([id]) => id)])
+  for (let after: string | undefined; ; ) {
+    const more = after === undefined ? {} : { after }
+    const { holds, next } = await store.holds.list({ states: ['unknown'], order: 'newest', limit: page, ...more })
+    if (holds.some(({ id }) => sent.has(id))) return true
+    const { closedAt = madeAt } = holds.at(-1)?.facts ?? {}
+    // Those before were lost before there was a grant.
+    if (next === undefined || closedAt < madeAt) return false
+    after = next
+  }
+}
 
 /** The terms that a hold's verdicts propose so far, for the next reviewer to agree with. */
 export const proposedIn = (verdicts: readonly Verdict[]): GrantTerms | undefined =>

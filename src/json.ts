@@ -216,6 +216,10 @@ const readString = (text: string, position: Position): string => {
   return value
 }
 
+/** Nobody writes longer ones, and what is said of their digits below takes the square of their length. */
+const maxNumber = 100
+const plainInteger = /^-?\d{1,15}$/
+const lossy = 'a number is too large or too precise'
 const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 
 const readNumber = (text: string, position: Position): number => {
@@ -224,6 +228,8 @@ const readNumber = (text: string, position: Position): number => {
   if (found === undefined) throw invalid()
   position.at += found.length
   const value = Number(found)
+  if (plainInteger.test(found)) return value
+  if (found.length > maxNumber) throw new Unknown(lossy)
   const digits = found
     .replace(/[eE].*$/, '')
     .replace(/(?<=\.\d*?)0+$/, '')
@@ -235,6 +241,6 @@ const readNumber = (text: string, position: Position): number => {
     (Number.isInteger(value) ? !Number.isSafeInteger(value) : digits.length > 17) ||
     // A fraction too small to count for us may count for the upstream: 100.0000000000000001 is over 100.
     (Number.isInteger(value) && !/^-?\d+$/.test(found) && digits.length > 15)
-  if (lost) throw new Unknown('a number is too large or too precise')
+  if (lost) throw new Unknown(lossy)
   return value
 }

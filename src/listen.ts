@@ -70,7 +70,8 @@ export const listenGate = async (
     // A WebSocket or SPDY is a call like any other; only its connection is taken from Node. Anything else that asks for an upgrade is a plain
     // request, and so is one whose connection is still in use: receive says what is wrong with it.
     shouldUpgradeCallback: (request: IncomingMessage) =>
-      /^(?:websocket|spdy\/3\.1)$/i.test(request.headers.upgrade ?? '') && (open.get(request.socket)?.unanswered.size ?? 0) === 0,
+      /^(?:websocket|spdy\/3\.1)$/i.test(request.headers.upgrade ?? '') &&
+      (open.get(request.socket)?.unanswered.size ?? 0) === 0,
   }
   const server =
     tls === undefined

@@ -143,6 +143,13 @@ export type Action = {
    * for all of it. Tests of it answer unknown.
    */
   readonly unknown?: readonly string[]
+  /**
+   * What of this stands for more than its text (`logs-*`): `resource` or the name of a field. A glob or exact text that it fits fits all that
+   * it stands for; what else is asked of it cannot be told.
+   */
+  readonly patterns?: readonly string[]
+  /** A glob that fits every resource this may be about, where that is more than `resource` says: `core/v1/prod/pods/*` of a list. */
+  readonly reach?: string
 }
 
 /** What a hold keeps of the rule that holds it. `hash` covers everything the rule says. */
@@ -383,7 +390,9 @@ export type View = {
 }
 
 /** What the upstream said, when the hold opened, the call would change: masked lines that begin with `-`, `+` or a space. Or why there is none. */
-export type Preview = { readonly kind: 'shown'; readonly text: string } | { readonly kind: 'none'; readonly why: string }
+export type Preview =
+  | { readonly kind: 'shown'; readonly text: string }
+  | { readonly kind: 'none'; readonly why: string }
 
 /** `text` is masked and printable (control, bidi and invisible characters are written as escapes), and always the whole of it. */
 export type ViewBody =

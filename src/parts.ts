@@ -2,7 +2,7 @@
 import type { Assertions } from './assertion.ts'
 import type { Freezes } from './freezes.ts'
 import type { Identify } from './identify.ts'
-import type { Log } from './log.ts'
+import type { Access, Log } from './log.ts'
 import type { Meter } from './metrics.ts'
 import type { Reviewer } from './nouns.ts'
 import type { Recorder } from './record.ts'
@@ -25,6 +25,8 @@ export type Parts = {
   again(earlier: Reviewer): Promise<Reviewer | undefined>
   readonly meter: Meter
   readonly log: Log
+  /** The line of a call that has ended. */
+  readonly access: Access['line']
   /** This process's clock. Deadlines of holds are the store's, never this. */
   readonly clock: () => number
 }

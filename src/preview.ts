@@ -100,7 +100,7 @@ const ask = async (parts: Parts, held: Previewed, { method, target, headers, bod
       upstream,
       method,
       target,
-      headers: head,
+      ...head,
       body,
       contentLength: body?.length ?? (method === 'GET' ? undefined : 0),
       fresh: true,

@@ -1,10 +1,14 @@
 // The last thing before a call is sent: what is ours is added to its head, and the credential of its upstream comes last, because some
 // credentials sign everything else. What we add replaces what a caller sent by the same name.
+import { secretsIn } from './credentials/credential.ts'
 import { credentialOf } from './credentials/make.ts'
 import { HoldpointError } from './errors.ts'
 import { originOf, targetAt } from './forward.ts'
 import type { Caller, Header, Scope } from './nouns.ts'
 import type { Upstream } from './settings.ts'
+
+/** `secrets`: what of the head the upstream must not say back. */
+export type Proven = { readonly headers: readonly Header[]; readonly secrets: readonly string[] }
 
 /** The final head. @throws upstream_unreachable if the credential cannot be made, or whatever it says itself */
 export const prove = async (
@@ -20,7 +24,7 @@ export const prove = async (
     readonly scope?: Scope | undefined
   },
   added: readonly Header[],
-): Promise<readonly Header[]> => {
+): Promise<Proven> => {
   const { upstream, caller, method, scope, body } = call
   const headers = replacing(call.headers, added)
   try {
@@ -33,7 +37,7 @@ export const prove = async (
       headers,
       body,
     })
-    return replacing(headers, proof)
+    return { headers: replacing(headers, proof), secrets: secretsIn(proof) }
   } catch (cause) {
     if (cause instanceof HoldpointError) throw cause
     const detail = `The credential of ${upstream.name} cannot be made at present. Nothing was sent.`

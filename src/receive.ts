@@ -63,14 +63,18 @@ const singletons: ReadonlySet<string> = new Set([
   'referer',
   'sec-websocket-key',
   'sec-websocket-version',
+  'smithy-protocol',
   'soapaction',
   'transfer-encoding',
   'user-agent',
   'x-amz-content-sha256',
   'x-amz-copy-source',
   'x-amz-date',
+  'x-amz-decoded-content-length',
+  'x-amz-rename-source',
   'x-amz-security-token',
   'x-amz-target',
+  'x-amz-trailer',
   'x-api-key',
 ])
 

@@ -8,7 +8,7 @@ import { endToldMs, keptToken, openRequest, readHold, sealAnswer, uncertainMs } 
 import { located } from './judge.ts'
 import type { Call, Caller, Entry, Header, HeldCall, Hold, HoldFacts, Reviewer } from './nouns.ts'
 import type { Parts } from './parts.ts'
-import { prove } from './prove.ts'
+import { type Proven, prove } from './prove.ts'
 import { countedVotes, given, type Readiness, readiness, stoppable } from './ready.ts'
 import { aboutHold, whoReviews } from './record.ts'
 import { carryHeld, type Line } from './session.ts'
@@ -213,7 +213,7 @@ const send = async (
   const lease = setInterval(() => void renew(parts, id, hold.fence), leaseMs / 3)
   const finish: Finish = (move, entry, what) => finished(parts, hold, move, { ...aboutHold(hold.head), ...entry }, what)
   try {
-    let head: readonly Header[]
+    let head: Proven
     try {
       head = await headOf(parts, hold, held, upstream, makers, taker.kind === 'caller' ? taker.trace : [])
     } catch (cause) {
@@ -283,7 +283,7 @@ const headOf = async (
   upstream: Upstream,
   makers: readonly Reviewer[],
   trace: readonly Header[],
-): Promise<readonly Header[]> => {
+): Promise<Proven> => {
   const { method } = held.call
   const { caller } = hold.head
   const added = [
@@ -295,14 +295,14 @@ const headOf = async (
   return prove({ upstream, caller, method, target, scope: held.call.scope, headers, body }, added)
 }
 
-const sendingOf = (hold: Hold, held: HeldCall, upstream: Upstream, headers: readonly Header[]): Sending => {
+const sendingOf = (hold: Hold, held: HeldCall, upstream: Upstream, head: Proven): Sending => {
   const body = bodyOf(hold, held)
   const { method, upgrade } = held.call
   return {
     upstream,
     method,
     target: held.upstreamTarget,
-    headers,
+    ...head,
     body,
     contentLength: body !== undefined || ['POST', 'PUT', 'PATCH'].includes(method) ? hold.head.size : undefined,
     fresh: true,

@@ -31,25 +31,24 @@ export const fallen = async (
   const looked = hold.verdicts
     .filter(one => one.verdict === 'approve' && !hold.facts.dropped?.includes(nameOf(one)))
     .map(async one =>
-      (await hasLeft(one.reviewer, one.at - hold.head.openedAt, entries, settings, again)) ? [one] : [],
+      (await stillOf(one.reviewer, one.at - hold.head.openedAt, entries, settings, again)) === 'stands' ? [] : [one],
     )
   return (await Promise.all(looked)).flat()
 }
 
-/** Is an entry that somebody qualified for, when the hold had waited so long, not theirs any more? */
-export const hasLeft = async (
+/** Is every entry that somebody qualified for, when the hold had waited so long, still theirs? `unheard`: their login does not say. */
+export const stillOf = async (
   reviewer: Reviewer,
   waitedMs: number,
   entries: readonly Approve[],
   settings: Settings,
   again: Parts['again'],
-): Promise<boolean> => {
+): Promise<'stands' | 'left' | 'unheard'> => {
+  const theirs = entries.filter(entry => qualifies(reviewer, entry, settings, waitedMs))
+  if (theirs.length === 0) return 'stands'
   const now = await again(reviewer)
-  return entries.some(
-    entry =>
-      qualifies(reviewer, entry, settings, waitedMs) &&
-      (now === undefined || !qualifies(now, entry, settings, waitedMs)),
-  )
+  if (now === undefined) return 'unheard'
+  return theirs.every(entry => qualifies(now, entry, settings, waitedMs)) ? 'stands' : 'left'
 }
 
 /** A hold's facts when these votes have fallen. */

@@ -214,7 +214,29 @@ export type CredentialSettings =
   | { readonly kind: 'basic'; readonly user: string; readonly password: string }
   | { readonly kind: 'headers'; readonly headers: { readonly [name: string]: string } }
   | Sigv4Settings
+  | Oauth2Settings
+  | ExecSettings
   | { readonly kind: 'kubernetes'; readonly tokenFile: string; readonly impersonate: Impersonation | undefined }
+
+export type Oauth2Settings = {
+  readonly kind: 'oauth2'
+  readonly tokenUrl: string
+  readonly clientId: string
+  readonly clientSecret: string
+  readonly scope?: string
+  readonly audience?: string
+  /** Tokens of the callers, for the assertions that name them, instead of one of our own. */
+  readonly exchange: boolean
+}
+
+export type ExecSettings = {
+  readonly kind: 'exec'
+  /** Absolute, or a bare name. */
+  readonly command: string
+  readonly args: readonly string[]
+  /** Beside PATH and HOME. */
+  readonly env: { readonly [name: string]: string }
+}
 
 /** Templates over the caller. `insecureSystem`: users and groups of Kubernetes' own may come out of them. */
 export type Impersonation = {

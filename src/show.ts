@@ -6,7 +6,7 @@ import { grantId, grantOf, limitsOf } from './grant.ts'
 import { openView, readHold, verifiedHold, viewOf } from './hold.ts'
 import { hiddenOf, looks } from './looks.ts'
 import { printable } from './mask.ts'
-import type { Hold, HoldRow, HoldView, Reviewer, View } from './nouns.ts'
+import type { Hold, HoldRow, HoldView, Preview, Reviewer, View } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import {
   approversOf,
@@ -33,6 +33,9 @@ const iso = (at: number): string => new Date(at).toISOString()
 /** Equal fingerprints tell equal values apart from others; the people behind a call are not to learn even that. */
 export const withoutFingerprints = (view: View): View =>
   JSON.parse(JSON.stringify(view).replaceAll(/, #[0-9a-f]{8}›/g, '›')) as View
+
+/** It was asked with the gate's credential, for somebody whom the rules may not let read what was answered. */
+const notTheirs: Preview = { kind: 'none', why: 'what the upstream answers is shown to reviewers only' }
 
 export const reading = (parts: Parts) => {
   const { store, keys } = parts
@@ -165,7 +168,9 @@ export const reading = (parts: Parts) => {
   /** The one place that opens a view for somebody. */
   const openFor = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<View | undefined> => {
     const view = await openView(store, keys, hold.head.id)
-    return view !== undefined && isBehind(reviewer, hold, settings) ? withoutFingerprints(view) : view
+    if (view === undefined || !isBehind(reviewer, hold, settings)) return view
+    const { preview, ...own } = withoutFingerprints(view)
+    return preview === undefined ? own : { ...own, preview: notTheirs }
   }
 
   const row = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<HoldRow> =>

@@ -109,7 +109,11 @@ type Reader = (path: string) => string
 // What servers do to a path before they look at it. Sub-delimiters, ":" and "@" mean the same encoded or not for nearly all of them,
 // and some drop dots and spaces from the end of a name, so these two are always read.
 const decodeDelimiters: Reader = path => path.replace(/%(?:2[146789ABC]|3[ABD]|40)/g, decodeURIComponent)
-const dropEnd: Reader = path => path.slice(0, path.length - endLength(path))
+const dropEnds: Reader = path =>
+  path
+    .split('/')
+    .map(name => name.slice(0, name.length - endLength(name)))
+    .join('/')
 const decodeSlashes: Reader = path => path.replaceAll('%2F', '/')
 const mergeSlashes: Reader = path => path.replace(/\/{2,}/g, '/')
 const cutParameters: Reader = path => path.replace(/;[^/]*/g, '')
@@ -147,5 +151,5 @@ export const readings = (path: string, { caseSensitive }: Leniency): readonly st
   return [...found]
 }
 
-const alwaysRead: readonly Reader[] = [decodeDelimiters, dropEnd, decodeSlashes, mergeSlashes, cutParameters]
+const alwaysRead: readonly Reader[] = [decodeDelimiters, dropEnds, decodeSlashes, mergeSlashes, cutParameters]
 const caselessRead: readonly Reader[] = [...alwaysRead, foldCase]

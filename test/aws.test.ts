@@ -76,6 +76,40 @@ it('every operation that has a path is known', () => {
   expect(listed.filter(([service, operation]) => accessOf(service, operation) === undefined)).toEqual([])
 })
 
+it.each([
+  ['credentials', 'eks-auth:AssumeRoleForPodIdentity deadline:AssumeQueueRoleForUser workmail:AssumeImpersonationRole'],
+  ['credentials', 'codepipeline:GetJobDetails codepipeline:PollForJobs gamelift:GetComputeAccess s3:GetDataAccess'],
+  ['credentials', 'cognito-idp:DescribeUserPoolClient glue:GetConnection glue:GetConnections glue:GetSessionEndpoint'],
+  ['credentials', 'ssm:StartSession ecs:ExecuteCommand iot:CreateKeysAndCertificate ec2:ImportKeyPair'],
+  ['credentials', 'storagegateway:DescribeChapCredentials quicksight:GetDashboardEmbedUrl snowball:GetJobUnlockCode'],
+  [
+    'credentials',
+    'bedrock-agentcore:GetResourceApiKey pca-connector-scep:GetChallengePassword ec2:DescribeVpnConnections',
+  ],
+  [
+    'permissions',
+    'rds:ModifyDBSnapshotAttribute ec2:ModifyImageAttribute ec2:ModifySnapshotAttribute sqs:AddPermission',
+  ],
+  [
+    'permissions',
+    'kinesis:PutResourcePolicy ram:CreateResourceShare sso:CreateAccountAssignment eks:CreateAccessEntry',
+  ],
+  [
+    'permissions',
+    'organizations:LeaveOrganization cognito-identity:SetIdentityPoolRoles lambda:CreateFunctionUrlConfig',
+  ],
+  ['write', 'bedrock:InvokeAgent kms:Decrypt iam:PassRole ssm:SendCommand ec2:ModifyInstanceAttribute iam:CreateRole'],
+  [
+    'write',
+    'cloudformation:CreateStack cloudtrail:StopLogging rds-data:ExecuteStatement redshift-data:ExecuteStatement',
+  ],
+] as const)('%s: %s', (access, operations) => {
+  for (const name of operations.split(' ')) {
+    const [prefix = '', operation = ''] = name.split(':')
+    expect([name, accessOf(prefix, operation)]).toEqual([name, access])
+  }
+})
+
 it('reads the body of everything but S3', () => {
   const iam = seen({ scope: 'us-east-1/iam', form: 'Action=ListUsers' })
   expect(aws.describe({ ...iam, body: { kind: 'unread' } })).toBe('unread')
@@ -257,6 +291,20 @@ describe('the framing of a streamed body', () => {
     ],
   ] as [string, readonly Header[], string][])('refuses one with %s', (_, headers, body) => {
     expect(() => plain(headers, body)).toThrow(expect.objectContaining({ code: 'malformed' }))
+  })
+
+  it.each([
+    ['UNSIGNED-PAYLOAD', undefined, false],
+    ['0'.repeat(64), undefined, false],
+    ['STREAMING-UNSIGNED-PAYLOAD-TRAILER', 'x-amz-checksum-crc64nvme', false],
+    ['STREAMING-UNSIGNED-PAYLOAD-TRAILER', 'x-amz-acl', true],
+    ['STREAMING-UNSIGNED-PAYLOAD-TRAILER', 'x-amz-checksum-crc32,x-amz-acl', true],
+    ['STREAMING-UNSIGNED-PAYLOAD-TRAILER', undefined, true],
+    ['STREAMING-AWS4-HMAC-SHA256-PAYLOAD', undefined, true],
+  ] as const)('passes as it comes only with a checksum behind it: %s %s', (sentinel, trailer, whole) => {
+    const more = trailer === undefined ? {} : { 'X-Amz-Trailer': trailer }
+    const headers = { 'X-Amz-Content-Sha256': sentinel, ...more }
+    expect(aws.wantsWhole?.(seenOf({ method: 'PUT', path: '/b1/k', headers }).call)).toBe(whole)
   })
 
   it('gives back what went in, however it was cut', () => {

@@ -1,6 +1,6 @@
 // The chart with helm 3 and helm 4: it lints, renders valid objects over a matrix of values, refuses what cannot work, and the
 // configuration it writes is one that the program takes.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Deployment } from 'kubernetes-models/apps/v1'
@@ -8,11 +8,12 @@ import { HorizontalPodAutoscaler } from 'kubernetes-models/autoscaling/v2'
 import { Ingress, NetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1'
 import { PodDisruptionBudget } from 'kubernetes-models/policy/v1'
 import { ConfigMap, PersistentVolumeClaim, Service, ServiceAccount } from 'kubernetes-models/v1'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
 import { sections as ruleSections } from '../src/config/rules-schema.ts'
 import { sections } from '../src/config/schema.ts'
 import { loadSettings } from '../src/config.ts'
+import { makeCertificates } from './support/certificates.ts'
 import { helm } from './support/helm.ts'
 
 const chart = join(import.meta.dirname, '../helm/holdpoint')
@@ -99,6 +100,15 @@ const matrix: readonly (readonly [name: string, values: Values, kinds: readonly 
     ['HorizontalPodAutoscaler', 'Ingress', 'Ingress', 'NetworkPolicy', 'PodDisruptionBudget', 'ServiceMonitor'],
   ],
   [
+    'TLS that ends at the pods, of which one asks for client certificates',
+    {
+      ...base,
+      gate: { tls: { secretName: 'gate-tls', clientCaSecret: 'agents-ca', clientCert: 'required' } },
+      console: { tls: { secretName: 'console-tls' } },
+    },
+    ['NetworkPolicy', 'PodDisruptionBudget'],
+  ],
+  [
     'everything off',
     { ...base, pdb: { enabled: false }, networkPolicy: { enabled: false }, serviceAccount: { create: false } },
     [],
@@ -127,8 +137,31 @@ const refusals: readonly (readonly [name: string, values: Values, says: RegExp])
   ['SQLite in a folder that is not writable', { ...sqlite, config: { version: 1, store: 'sqlite:./x.db' } }, /below/],
   ['Redis without keys', { ...base, config: { version: 1, store: 'redis://r' } }, /config\.keys/],
   ['an Ingress for every name', { ...base, gate: { ingress: { enabled: true } } }, /gate\.ingress\.host/],
+  ['client certificates without TLS', { ...base, gate: { tls: { clientCaSecret: 'ca' } } }, /gate\.tls\.secretName/],
+  [
+    'two certificates for one listener',
+    {
+      ...base,
+      config: {
+        ...(base.config as object),
+        console: { ...(base.config as { console: object }).console, tls: { cert: 'c', key: 'k' } },
+      },
+      console: { tls: { secretName: 'console-tls' } },
+    },
+    /config\.console\.tls/,
+  ],
   ['no address', { ...sqlite, config: { version: 1, store: 'sqlite:/var/lib/holdpoint/h.db' } }, /config\.\w+\.url/],
 ]
+
+/** The Secrets that the values name, as they are mounted. */
+let secrets: { readonly [folder: string]: { readonly [file: string]: string } }
+beforeAll(async () => {
+  const made = await makeCertificates()
+  const { cert, key } = await made.make('gate', ['gate.acme.test'])
+  const pair = { 'tls.crt': await made.text(cert), 'tls.key': await made.text(key) }
+  secrets = { 'gate-tls': pair, 'console-tls': pair, 'gate-ca': { 'ca.crt': made.caText } }
+  await made.close()
+})
 
 let files = 0
 const written = (values: Values): string => {
@@ -223,8 +256,13 @@ describe.each([3, 4] as const)('helm %i', major => {
   test.each(matrix)('%s: the program takes the configuration', async (name, values) => {
     const [map] = (await render(values)).filter(object => object.kind === 'ConfigMap')
     const folder = mkdtempSync(join(dir, 'config-'))
+    // Where the pod would have its Secrets.
     for (const [file, text] of Object.entries(map.data as { [file: string]: string }))
-      writeFileSync(join(folder, file), text)
+      writeFileSync(join(folder, file), text.replaceAll('/etc/holdpoint-', `${folder}/`))
+    for (const [secret, files] of Object.entries(secrets)) {
+      mkdirSync(join(folder, secret))
+      for (const [file, text] of Object.entries(files)) writeFileSync(join(folder, secret, file), text)
+    }
     const loaded = await loadSettings(join(folder, 'holdpoint.yaml'), { HOLDPOINT_KEYS: `k1:${'A'.repeat(43)}=` })
     expect(loaded, name).toMatchObject({
       settings: { rules: [{ name: 'reads' }], audit: { spool: '/var/lib/holdpoint/spool' } },

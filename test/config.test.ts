@@ -543,6 +543,7 @@ describe('the reference', async () => {
   const reference = new URL('../config/holdpoint.yaml', import.meta.url).pathname
   const env = {
     OKTA_SECRET: 's',
+    OKTA_GATE_SECRET: 's',
     HOLDPOINT_KEYS: newKey('k'),
     BILLING_TOKEN: 'b',
     LEDGER_PASSWORD: 'p',

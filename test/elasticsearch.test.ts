@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { HoldpointError, problem } from '../src/errors.ts'
+import type { Action } from '../src/nouns.ts'
 import { elasticsearch } from '../src/upstreams/elasticsearch.ts'
 import { type SeenRow, seenOf } from './support/seen.ts'
 
@@ -23,6 +24,29 @@ it.each([
   const [path = '', query] = target.split('?')
   const actions = elasticsearch.describe(seenOf({ method: 'GET', path, ...(query === undefined ? {} : { query }) }))
   expect(actions).toEqual([expect.objectContaining({ unknown: ['resource', 'index'] })])
+})
+
+it.each([
+  ['logs', false],
+  ['logs-*', true],
+  ['_all', true],
+  ['<logs-{now}>', true],
+  ['-logs-1', true],
+  ['logs?', true],
+])('takes the index %s for a pattern: %s', (index, pattern) => {
+  const [action] = elasticsearch.describe(seenOf({ method: 'GET', path: `/${index}/_search` })) as readonly Action[]
+  expect(action?.patterns).toEqual(pattern ? ['resource', 'index'] : undefined)
+})
+
+it.each([
+  ['PUT', '/logs/_doc/1', 'pipeline=p'],
+  ['POST', '/logs/_clone/other', undefined],
+  ['PUT', '/logs/_alias/other', undefined],
+])('does not tell the index of %s %s?%s: another one may be meant besides', (method, path, query) => {
+  const [action] = elasticsearch.describe(
+    seenOf({ method, path, ...(query === undefined ? {} : { query }) }),
+  ) as readonly Action[]
+  expect(action?.unknown).toEqual(['resource', 'index'])
 })
 
 it('asks for a body only where it matters', () => {

@@ -260,6 +260,15 @@ it.each([
     'HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi',
   ],
   ['gives two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab'],
+  ['puts off its answer without end', 'HTTP/1.1 102 Processing\r\n\r\n'.repeat(101)],
+  ['gives a coding of its own', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n'],
+  ['gives a coding below its chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'],
+  [
+    'puts off its answer without end',
+    `${'HTTP/1.1 102 Processing\r\n\r\n'.repeat(101)}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n`,
+  ],
+  ['gives a coding of its own', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n'],
+  ['gives a coding below its chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'],
   ['gives a length and chunks', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
 ])('is lost, and not sent again, when the upstream %s', async (_, answer) => {
   const recorder = await recording({
@@ -307,6 +316,25 @@ it.each([
   const sent = await forward(sending(upstreamAt(recorder.url)), { ...memory, broken: () => void broken++ })
   expect(sent).toEqual({ state: 'answered', status: 200, complete: false })
   expect(broken).toBe(1)
+})
+
+it('says that an answer without a length broke off where its connection was reset', async () => {
+  let connection: Socket | undefined
+  const recorder = await recording({
+    answer(_, socket) {
+      connection = socket
+      return 'HTTP/1.1 200 OK\r\n\r\nab'
+    },
+  })
+  const memory = toMemory(100)
+  const sent = await forward(sending(upstreamAt(recorder.url)), {
+    ...memory,
+    data(chunk) {
+      connection?.resetAndDestroy()
+      return memory.data(chunk)
+    },
+  })
+  expect(sent).toEqual({ state: 'answered', status: 200, complete: false })
 })
 
 const freePort = async (): Promise<number> => {

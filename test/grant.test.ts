@@ -185,6 +185,22 @@ describe('waits for a person:', () => {
     expect(await usable({ ...hold, facts: { ...hold.facts, earlier } })).toBeUndefined()
   })
 
+  test('one by a grant whose use, or whose own call, has an unknown end, until a person says how it ended', async () => {
+    const origin = await granted()
+    const [one, two] = [await another(), await another({ headers: [['idempotency-key', 'b']] })]
+    const use = await useOf(parts(), one, settings, new Set())
+    if (use === undefined) expect.fail('there is no use')
+    await move(one, 'grant', { swap: use.swap })
+    expect(await usable(two)).toBeDefined()
+    await move(one, 'lose', { facts: { closedAt: stage.now() }, dueAt: null, remember: true })
+    expect(await usable(two)).toBeUndefined()
+    await move(one, 'resolve_failed', { facts: { closedAt: stage.now() } })
+    expect(await usable(two)).toBeDefined()
+    await move(origin, 'release', { dueAt: 1 })
+    await move(origin, 'lose', { facts: { closedAt: stage.now() }, dueAt: null })
+    expect(await usable(two)).toBeUndefined()
+  })
+
   test.each(['denied', 'revoked', 'void', 'cancelled', 'pending'] as const)(
     'a grant of a hold that is %s',
     async state => {
@@ -502,11 +518,29 @@ describe('a maker is asked about at their login again when a like call comes', (
     expect(await uses()).toBe(made())
     own.pass(20 * 60_000)
     expect(await uses()).toBeUndefined()
+    // It is over then, whatever becomes of her groups.
+    lead.groups = ['finance-leads']
+    own.pass(20 * 60_000)
+    expect(await uses()).toBeUndefined()
+    expect((await own.entries()).filter(({ kind }) => kind === 'grant.revoked')).toMatchObject([
+      { hold: origin, detail: expect.stringContaining('does not qualify'), grant: { id: made() } },
+    ])
+  })
+
+  test('being asked about keeps nobody signed in', async () => {
+    const { reviewer } = (await own.read(origin)).verdicts[0] ?? expect.fail('there is no verdict')
+    lead.groups = ['others']
+    own.pass(7 * 3_600_000)
+    expect(await own.app.again(reviewer)).toMatchObject({ groups: ['others'] })
+    own.pass(2 * 3_600_000)
+    // The session has ended by idleness: there is nobody to be asked about any more.
+    expect(await own.app.again(reviewer)).toEqual(reviewer)
   })
 
   test('a login that does not answer: a person decides', async () => {
     own.pass(20 * 60_000)
     await own.idp.close()
     expect(await uses()).toBeUndefined()
+    expect((await own.entries()).map(({ kind }) => kind)).not.toContain('grant.revoked')
   })
 })

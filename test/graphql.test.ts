@@ -29,16 +29,25 @@ it.each(['query', 'operationName', 'variables', 'extensions'])('refuses %s in th
   )
 })
 
-it('says whether arguments stand in the text', () => {
-  const inline = (query: string): unknown => {
-    const actions = graphql.describe(seenOf({ json: { query } }))
+it.each([
+  ['mutation($amount: Int) { pay(amount: $amount) }', 'no'],
+  ['mutation { pay }', 'no'],
+  ['mutation { pay(amount: 5) }', 'yes'],
+  ['mutation($amount: Int = 500) { pay(amount: $amount) }', 'yes'],
+  ['mutation($x: Int, $amount: Int) { pay(amount: $x) }', 'yes'],
+  ['mutation($in: In) { pay(in: $in) }', 'no'],
+  ['mutation($amount: Int) { pay(in: { amount: $amount }) }', 'yes'],
+  ['mutation($amount: Int) { pay(in: [$amount]) }', 'yes'],
+] as const)('says whether every argument is the variable of its name: %s', (query, inline) => {
+  const ofFirst = (seen: Parameters<typeof seenOf>[0]): unknown => {
+    const actions = graphql.describe(seenOf(seen))
     return actions === 'unread' ? actions : actions[0]?.fields.inline
   }
-  expect(inline('mutation($a: Int) { pay(amount: $a) }')).toBe('no')
-  expect(inline('mutation { pay(amount: 5) }')).toBe('yes')
-  expect(inline('mutation($a: Int) { pay(in: { amount: $a, to: "x" }) }')).toBe('yes')
-  expect(inline('mutation($a: Int) { pay(in: [{ amount: $a }]) }')).toBe('no')
-  expect(inline('mutation { pay }')).toBe('no')
+  expect(ofFirst({ json: { query } })).toBe(inline)
+  // There a rule does not find the variables.
+  expect(ofFirst({ json: [{ query }] })).toBe('yes')
+  expect(ofFirst({ method: 'GET', query: `query=${encodeURIComponent(query)}` })).toBe('yes')
+  expect(ofFirst({ form: `query=${encodeURIComponent(query)}` })).toBe('yes')
 })
 
 it('refuses as a GraphQL error, in the type the client takes', () => {

@@ -41,6 +41,9 @@ describe('what reaches the upstream', () => {
     X-Authentik-Username X-Consumer-Username X-Consumer-Custom-ID X-Credential-Identifier X-Anonymous-Consumer
     X-SSL-Client-CN SSL-Client-Cert SSL-Client-S-DN X-Client-Cert X-Vouch-User Tailscale-User-Login OIDC-Claim-Sub Client-Cert
     Impersonate-User Impersonate-Group Impersonate-Uid Impersonate-Extra-Reason
+    Proxy WL-Proxy-Client-IP X-Originating-IP X-True-IP X-Vercel-Forwarded-For Ali-CDN-Real-IP X-ARR-SSL X-Backend-Host X-User-Role
+    X-UserId X-Userinfo X-ID-Token X-Auth-Email X-Auth-Groups X-Auth-Roles X-Auth-Subject X-SPIFFE-ID EPPN GAP-Auth X-JWT-Claim-Sub
+    X-Shib-User Shib-Session-ID X-SAML-User Mellon-Name-ID
     Proxy-Authorization Proxy-Authenticate Proxy-Foo Holdpoint-Authorization Holdpoint-Reason Holdpoint-Assertion Holdpoint-Anything
     traceparent tracestate
   `

@@ -96,6 +96,12 @@ test.each<[string, Partial<Impersonation>, Partial<Caller>, RegExp]>([
   ],
   ['a user of the system', {}, { subject: 'system:admin' }, /belongs to Kubernetes/],
   ['no user', { user: '{caller.email}' }, {}, /does not say what \{caller\.email\} needs/],
+  [
+    'an address that nobody checked',
+    { user: '{caller.email}' },
+    { email: 'ana@acme.test', claims: { email_verified: false } },
+    /does not say what/,
+  ],
   ['several users', { user: '{caller.groups}' }, {}, /does not say what/],
   ['another line', {}, { subject: 'a\r\nImpersonate-Group: system:masters' }, /cannot be sent in a header/],
   ['spaces around it, which the server takes off', {}, { subject: ' system:admin' }, /cannot be sent in a header/],
@@ -106,6 +112,12 @@ test.each<[string, Partial<Impersonation>, Partial<Caller>, RegExp]>([
     message: expect.stringMatching(why),
   })
   expect(() => made(as).refuse?.({ ...agent, ...caller })).toThrow(HoldpointError)
+})
+
+test.each([true, 'true', undefined])('an address that is verified (%s) is sent', async verified => {
+  const claims = verified === undefined ? {} : { email_verified: verified }
+  const lines = await headersFor({ user: '{caller.email}' }, { email: 'ana@acme.test', claims })
+  expect(lines.slice(1)).toEqual(['Impersonate-User: ana@acme.test'])
 })
 
 test('nothing goes without a token', async () => {

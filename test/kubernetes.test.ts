@@ -108,6 +108,35 @@ test('nothing that opens a connection or answers with a Secret is ever a read', 
   )
 })
 
+test.each([
+  ['GET /api/v1/namespaces/prod/secrets', 'core/v1/prod/secrets/*'],
+  ['GET /api/v1/secrets?watch=1', 'core/v1/*/secrets/*'],
+  ['DELETE /api/v1/namespaces/prod/pods', 'core/v1/prod/pods/*'],
+  ['POST /api/v1/namespaces/prod/pods', 'core/v1/prod/pods/*'],
+  ['POST /api/v1/namespaces', 'core/v1/*/namespaces/*'],
+  ['GET /api/v1/nodes', 'core/v1/-/nodes/*'],
+  ['GET /api/v1/namespaces/prod/pods/web', undefined],
+  ['GET /api/v1/namespaces/prod/pods?fieldSelector=metadata.name%3Dweb', undefined],
+] as const)('%s reaches %s', (call, reach) => {
+  expect((described({ call }) as readonly Action[])[0]?.reach).toBe(reach)
+})
+
+test('a namespace that is created may be the one that a rule is about', () => {
+  const unknown = (call: string) => (described({ call }) as readonly Action[])[0]?.unknown
+  expect(unknown('POST /api/v1/namespaces')).toEqual(['namespace', 'fields.name'])
+  expect(unknown('GET /api/v1/namespaces')).toEqual(['fields.name'])
+})
+
+test('only what the API server answers for itself is known to rehearse', () => {
+  const dryRun = (path: string) => (described({ call: `PATCH ${path}?dryRun=All` }) as readonly Action[])[0]
+  for (const path of ['/api/v1/namespaces/a/pods/b', '/apis/apps/v1/namespaces/a/deployments/b'])
+    expect(dryRun(path)?.fields.dryRun).toBe('true')
+  for (const path of ['/apis/acme.io/v1/namespaces/a/things/b', '/apis/custom.metrics.k8s.io/v1/namespaces/a/x/b']) {
+    expect(dryRun(path)?.fields.dryRun).toBeUndefined()
+    expect(dryRun(path)?.unknown).toContain('dryRun')
+  }
+})
+
 test('whatever the path, there is an action, and what is not of the API is not a read', () => {
   const segment = fc.constantFrom(
     'api',

@@ -214,6 +214,38 @@ test('what is no request is refused by name: a head too large, CONNECT, other by
   expect(refused).toEqual(['head_too_large', 'method_not_allowed', 'malformed', 'malformed'])
 })
 
+test('whoever asks for CONNECT is let go of, whether it leaves politely or resets its connection', async () => {
+  const { open, arrived } = await listening({}, { connectionsPerAddress: 1 })
+  for (const leave of ['end', 'resetAndDestroy'] as const) {
+    const wire = await open('CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n')
+    wire.socket.once('data', () => wire.socket[leave]())
+    await wire.closed
+  }
+  const next = await open(get)
+  answer((await arrived(1))[0] as Taken)
+  await next.until(text => text.endsWith('ok'))
+})
+
+test('what follows an upgrade at once is refused with it', async () => {
+  const { open, taken, refused } = await listening()
+  const wire = await open(handshake('/ws', []) + get)
+  await wire.closed
+  expect(wire.text()).toMatch(/^HTTP\/1\.1 400 [\s\S]*Connection: close/)
+  expect(refused).toEqual(['malformed'])
+  expect(taken).toEqual([])
+})
+
+test('a refused upgrade whose answer is not taken is cut off', async () => {
+  const { open, arrived } = await listening({ stallMs: 200 })
+  const stuck = await open(handshake('/ws', []))
+  const [first] = await arrived(1)
+  stuck.socket.pause()
+  first?.response.writeHead(200, ['Content-Length', String(64 * 1024 * 1024)])
+  first?.response.write(Buffer.alloc(32 * 1024 * 1024))
+  await new Promise(resolve => first?.response.once('close', resolve))
+  expect(first?.response.writableFinished).toBe(false)
+})
+
 test('a client that leaves while its tunnel is asked for is noticed', async () => {
   const { open, arrived } = await listening()
   const caller = await open(handshake('/ws', []))

@@ -1,5 +1,5 @@
 // The package as somebody gets it: packed, installed into an empty folder, and run there without the repository and without any compiler.
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,10 +13,26 @@ let files: readonly string[]
 
 type Ran = { readonly code: number; readonly out: string; readonly err: string }
 
-// The Node that runs this test comes first on PATH, as on a machine that has it installed.
+/** The newer Node that is supported. @throws an Error that says what to do where it cannot be had */
+const node26 = (): string => {
+  const home = join(root, 'test/node26')
+  const program = join(home, `node_modules/node-${process.platform}-${process.arch}/bin/node`)
+  if (!existsSync(program))
+    execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: home, stdio: 'pipe' })
+  if (!existsSync(program))
+    throw new Error(
+      `Node 26 for ${process.platform} on ${process.arch} is not among the packages of test/node26: add node-${process.platform}-${process.arch} there`,
+    )
+  return program
+}
+
 const run = (cwd: string, command: string, ...args: readonly string[]): Promise<Ran> =>
+  runWith(process.execPath, cwd, command, ...args)
+
+// A Node of our choice comes first on PATH, as on a machine that has it installed.
+const runWith = (node: string, cwd: string, command: string, ...args: readonly string[]): Promise<Ran> =>
   new Promise(resolve => {
-    const PATH = [dirname(process.execPath), process.env.PATH].join(delimiter)
+    const PATH = [dirname(node), process.env.PATH].join(delimiter)
     const env = { ...process.env, PATH, NO_COLOR: '1' }
     execFile(command, [...args], { cwd, env, maxBuffer: 16 * 1024 * 1024 }, (error, out, err) =>
       resolve({ code: error === null ? 0 : Number(error.code ?? 1), out, err }),
@@ -57,8 +73,18 @@ test('nothing that was built stays behind in the repository', () => {
   expect(existsSync(join(root, 'dist'))).toBe(false)
 })
 
-test('npx holdpoint demo --once plays to its end', { timeout: 2 * minute }, async () => {
-  const { code, out, err } = await run(dir, 'npx', '--no-install', 'holdpoint', 'demo', '--once')
-  expect(out, err).toContain('Every step was as it should be.')
-  expect(code).toBe(0)
-})
+test.each([
+  ['24', () => process.execPath],
+  ['26', node26],
+] as const)(
+  'with Node %s npx holdpoint demo --once plays to its end',
+  { timeout: 4 * minute },
+  async (major, program) => {
+    const node = program()
+    expect((await runWith(node, dir, 'node', '--version')).out).toMatch(new RegExp(`^v${major}\\.`))
+    const npx = ['--no-install', 'holdpoint', 'demo', '--once']
+    const { code, out, err } = await runWith(node, dir, 'npx', ...npx)
+    expect(out, err).toContain('Every step was as it should be.')
+    expect(code).toBe(0)
+  },
+)

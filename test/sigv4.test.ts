@@ -334,6 +334,10 @@ describe('where the keys come from', () => {
     }
     expect(await keyIn({ from: 'container' })).toBe('AKIDPOD')
     expect(asked[0]).toMatchObject({ url: '/creds', authorization: 'pod-token' })
+    answer = { status: 200, body: '{"AccessKeyId":"AKIDPOD","SecretAccessKey":"s3cr3t" oops' }
+    const broken = await keyIn({ from: 'container' }).catch((error: Error) => error)
+    expect(String(broken)).toContain('no access key id')
+    expect(String(broken)).not.toContain('s3cr3t')
     vi.stubEnv('AWS_CONTAINER_CREDENTIALS_FULL_URI', 'http://elsewhere.example/creds')
     await expect(keyIn({ from: 'container' })).rejects.toThrow('must be https')
   })

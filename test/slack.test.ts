@@ -54,6 +54,7 @@ afterAll(() => slack.close())
 beforeEach(async () => {
   stage = await startConsole({
     retell: (...what) => telling.retell(...what),
+    tells: (...what) => telling.tells(...what),
     settings: settings => ({
       ...settings,
       channels: [slackSettings()],
@@ -307,6 +308,7 @@ describe('what is not decided in a chat', () => {
   test.each([
     ['a call with a hidden value', { body: '{"amount": 1, "password": "canary-4711"}' }, {}],
     ['a call that wants a sign-in of its own', {}, { stepUp: { acr: [], maxAgeMs: minuteMs } }],
+    ['a call that is too long', { body: JSON.stringify({ amount: 1, note: 'word '.repeat(1_000) }) }, {}],
   ])('%s: there is no button, and one that is made up is refused', async (_, opening, approve) => {
     await link(people.ana)
     approveWith(approve)
@@ -319,6 +321,18 @@ describe('what is not decided in a chat', () => {
     expect(lastWhisper('ana')).toContain('console')
     expect(await stateOf(hold)).toBe('pending')
     expect((await refusals()).map(entry => entry.hold)).toContain(hold)
+  })
+
+  test('a hold that this channel is not told of is none here', async () => {
+    await link(people.ana)
+    stage.settings = { ...stage.settings, rules: stage.settings.rules.map(rule => ({ ...rule, notify: [] })) }
+    const hold = await stage.hold({ customer: 'canary-5' })
+    const view = viewOf((await stage.read(hold)).head)
+    for (const action of ['approve', 'deny'] as const) await click({ action, value: `${hold}.${view}` })
+    await send(slack.submit('approve', JSON.stringify({ channel: 'ops', hold, view }), {}, user('ana')))
+    expect(JSON.stringify(slack.requests)).not.toContain('canary-5')
+    expect(await stateOf(hold)).toBe('pending')
+    expect((await refusals()).map(entry => entry.hold)).toEqual([hold, hold, hold])
   })
 
   test('a verdict for another view of it: refused, and the message is brought up to date', async () => {

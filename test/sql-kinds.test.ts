@@ -36,6 +36,7 @@ describe('credentials of its own never come from a caller', () => {
     ['clickhouse', 'password'],
     ['clickhouse', 'Password'],
     ['clickhouse', 'quota_key'],
+    ['postgrest', 'apikey'],
     ['influxdb', 'u'],
     ['influxdb', 'p'],
     ['influxdb', 'token'],
@@ -57,6 +58,11 @@ it('postgrest says whether a write has a filter, and in which schema', () => {
   expect(fields({ method: 'GET', path: '/a', query: 'b.order=id&b.limit=1' })).toEqual({ filtered: 'no' })
   expect(fields({ method: 'DELETE', path: '/a', query: 'id=eq.1' })).toEqual({ filtered: 'yes' })
   expect(fields({ method: 'DELETE', path: '/a', query: 'or=(a.eq.1,b.eq.2)' })).toEqual({ filtered: 'yes' })
+  // None of these chooses among the rows that are deleted.
+  for (const query of ['select=*,b(*)&b.id=eq.1', 'b.or=(x.eq.1)', 'x=1', '=eq.1', 'or=()', 'apikey2=x'])
+    expect([query, fields({ method: 'DELETE', path: '/a', query })]).toEqual([query, { filtered: 'no' }])
+  for (const query of ['id=not.in.(1,2)', 'not.and=(a.eq.1)', 'id=like(any).{a}', 'a->>b=eq.1', 'x=fts(english).y'])
+    expect([query, fields({ method: 'DELETE', path: '/a', query })]).toEqual([query, { filtered: 'yes' }])
   expect(fields({ method: 'DELETE', path: '/a', headers: { 'Content-Profile': 'x', 'Accept-Profile': 'y' } })).toEqual({
     filtered: 'no',
     schema: 'x',
@@ -71,7 +77,7 @@ it('clickhouse asks for a body unless it is rows', () => {
   }
   expect(unread({ query: 'query=SELECT%201' })).toBe('unread')
   expect(unread({})).toBe('unread')
-  expect(unread({ query: 'query=INSERT%20INTO%20t%20VALUES' })).toHaveLength(1)
+  expect(unread({ query: 'query=INSERT%20INTO%20t%20FORMAT%20CSV' })).toHaveLength(1)
 })
 
 it.each(Object.entries(kinds))('%s refuses so that its clients show the reason', (_, kind) => {

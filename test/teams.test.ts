@@ -508,6 +508,27 @@ describe('by a bot', () => {
       )
     })
 
+    test('a channel that only hears of it late decides like any other', async () => {
+      await link(people.ana)
+      const escalate = { afterMs: 600_000, notify: ['ops'], groups: [], people: [] }
+      const { rules } = stage.settings
+      stage.settings = { ...stage.settings, rules: rules.map(rule => ({ ...rule, notify: [] })) }
+      approveWith({ escalate })
+      const id = await stage.hold()
+      const early = { hold: `${id}.${viewOf((await stage.read(id)).head)}` }
+      expect(textsOf(await answerTo(people.ana, 'approve', early))).toContain('not one of those')
+      expect(await stateOf(id)).toBe('pending')
+      stage.pass(600_000)
+      const { card } = await teams.card(id, () => {
+        telling.wake()
+        return true
+      })
+      expect(pressable(card)).toEqual(['approve', 'deny', 'Action.OpenUrl'])
+      await answerTo(people.ana, 'approve', { hold: valueIn(card) })
+      expect(await stateOf(id)).toBe('approved')
+      await settled(id, 'Approved by Ana Ruiz')
+    })
+
     test('a hold that this channel is not told of is none here', async () => {
       await link(people.ana)
       stage.settings = { ...stage.settings, rules: stage.settings.rules.map(rule => ({ ...rule, notify: [] })) }

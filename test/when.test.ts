@@ -54,6 +54,10 @@ it.each([
   ['header["X-Mode"][0] == "a"', 'must write the header "X-Mode" in lower case'],
   ['header.size() > 3', 'must name the header it reads'],
   ['header[method][0] == "a"', 'must name the header it reads'],
+  ['path.matches("(")', 'knows no such pattern: "("'],
+  ['path.matches("(?=x)")', 'knows no such pattern'],
+  ['json.s.matches(json.p)', 'must write the pattern of matches() in quotes'],
+  ['path.matches("a" + method)', 'must write the pattern of matches() in quotes'],
   ['json.a.all(x, json.b.all(y, json.c.all(z, z == y)))', 'must not nest more than 2 loops'],
   [`method == "${'x'.repeat(4000)}"`, 'must not be longer than 4000 characters'],
 ])('refuses %s', (text, message) => {
@@ -65,6 +69,50 @@ it('does not walk a long body again and again', () => {
   const long = Array.from({ length: 2000 }, () => 1)
   expect(twice(subject({ json: long }), 'hold')).toBe('unknown')
   expect(twice(subject({ json: [1, 1] }), 'hold')).toBe(true)
+})
+
+it.each([
+  'json.a.all(x, x in json.b)',
+  'json.a.all(x, x in json.b + [0.0])',
+  'json.a.all(x, size(json.text) > 3)',
+  'json.a.all(x, json.text.contains("y"))',
+  'json.a.all(x, json.b == json.b)',
+  'json.a.all(x, json.b.map(y, x)[0] in json.b)',
+])('nor search through one again and again: %s', when => {
+  const [a, text] = [Array.from({ length: 4000 }, () => 1), 'xxx'.repeat(20_000)]
+  expect(compileWhen(when)(subject({ json: { a, b: a, text } }), 'hold')).toBe('unknown')
+  const few = { a: [1, 1], b: [1], text: 'xxyxx' }
+  expect(compileWhen(when)(subject({ json: few }), 'hold')).toBe(true)
+})
+
+it('looks at every item of a long body for what is known beforehand', () => {
+  const json = { a: Array.from({ length: 4000 }, () => 1), region: 1 }
+  for (const when of ['json.a.all(x, x in [1.0])', 'json.a.all(x, x == 1.0)', 'json.a.all(x, x <= json.region)'])
+    expect(compileWhen(when)(subject({ json }), 'hold')).toBe(true)
+})
+
+it('reads a body once, however many actions the call has', () => {
+  let reads = 0
+  const value = Object.defineProperty({}, 'a', { enumerable: true, get: () => [++reads] }) as Json
+  const actions = Array.from({ length: 50 }, () => ({ name: 'sql:drop', resource: 'a.b', access: 'write', fields: {} }))
+  const seen = {
+    ...subject({ body: { kind: 'json', value, size: 9 } as unknown as Body }),
+    actions: actions as Action[],
+  }
+  for (const when of ['action == "sql:drop" && size(json.a) == 1', 'size(json.a) == 1']) {
+    const ask = compileWhen(when)
+    for (const action of seen.actions) expect(ask({ ...seen, action }, 'hold')).toBe(true)
+  }
+  expect(reads).toBeLessThan(10)
+})
+
+it('shares its turns among the actions of a call', () => {
+  const json = Array.from({ length: 5000 }, () => 1)
+  const ask = compileWhen('action == "sql:drop" && json.all(x, x == 1.0)')
+  const one = subject({ json })
+  const action = one.action as Action
+  expect(ask({ ...one, actions: [action] }, 'hold')).toBe(true)
+  expect(ask({ ...one, actions: Array.from({ length: 500 }, () => action) }, 'hold')).toBe('unknown')
 })
 
 it('names the headers it reads', () => {

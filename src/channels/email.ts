@@ -42,7 +42,9 @@ export const email = (settings: EmailSettings): Channel => {
           headers: { 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All' },
         })
       } catch (cause) {
-        throw new Unreached(whyOf(cause), { cause })
+        // What a server answered may repeat what we said to it, so that goes nowhere, not even to our own log.
+        const answered = (cause as { response?: unknown }).response !== undefined
+        throw new Unreached(whyOf(cause), answered ? {} : { cause })
       }
       return undefined
     },
@@ -77,7 +79,7 @@ const textOf = (notice: Notice): string => {
   ].join('\n')
 }
 
-/** What failed, without anything that the server said: that may repeat addresses and more. */
+/** What failed, without anything that the server said. */
 const whyOf = (cause: unknown): string => {
   const { code, responseCode } = cause as { code?: unknown; responseCode?: unknown }
   const word = typeof code === 'string' && /^[A-Z0-9_]{1,40}$/.test(code) ? code : 'failed'

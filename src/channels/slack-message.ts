@@ -35,8 +35,9 @@ const requestOf = (shown: Shown): string | undefined => {
   return whole.length <= requestMost ? whole : undefined
 }
 
-/** Why this call cannot be decided in the message; undefined if it can. */
-const barred = (shown: Shown): string | undefined => {
+/** Why this call cannot be decided in its message; undefined if it can. */
+export const barredIn = ({ shown }: Notice): string | undefined => {
+  if (shown === undefined) return 'Look at it on the console.'
   if (shown.openOnly !== undefined) return shown.openOnly
   const fits =
     requestOf(shown) !== undefined &&
@@ -52,7 +53,7 @@ const titleOf = (notice: Notice): string => {
   return title.length <= headerMost ? title : `${title.slice(0, headerMost - 1)}…`
 }
 
-/** What is shortened here keeps the call from being decided here (`barred`). */
+/** What is shortened here keeps the call from being decided here (`barredIn`). */
 const short = (value: string): string => (value.length <= whoMost ? value : `${value.slice(0, whoMost)}…`)
 
 const button = (id: string, label: string, more: object): object => ({
@@ -105,7 +106,7 @@ export const messageOf = (notice: Notice): Message => {
       blocks: [header, lines([...rows, ...verdict]), { type: 'actions', elements: [open(notice)] }],
     }
   }
-  const why = barred(shown)
+  const why = barredIn(notice)
   const request = requestOf(shown)
   const value = buttonValue(notice.hold, shown.view)
   const hidden = shown.hidden.bytes === 0 ? '' : ` ${shown.hidden.bytes} of ${shown.hidden.of} bytes are hidden.`

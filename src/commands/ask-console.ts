@@ -40,7 +40,7 @@ export const withWhere = (command: Command): Command =>
     .option('--token-file <file>', 'a file with an access token (or HOLDPOINT_TOKEN; default: your sign-in)')
 
 const given = (options: WhereOptions, env: NodeJS.ProcessEnv): string =>
-  (options.console ?? env.HOLDPOINT_CONSOLE ?? '').replace(/\/$/, '')
+  (options.console || env.HOLDPOINT_CONSOLE || '').replace(/\/$/, '')
 
 const noConsole =
   "--console (or HOLDPOINT_CONSOLE): say the console's https address (http is for loopback only), or sign in with holdpoint login"

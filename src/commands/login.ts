@@ -36,7 +36,7 @@ const placeOf = async (options: Options, env: NodeJS.ProcessEnv): Promise<Place>
   if (loaded !== undefined && 'problems' in loaded) throw new Error(loaded.problems.map(line).join('\n'))
   const configured = loaded?.settings.console
   const login = configured && options.issuer === undefined ? chosen(configured.login, options.login) : undefined
-  const console = (options.console ?? env.HOLDPOINT_CONSOLE ?? configured?.url ?? '').replace(/\/$/, '')
+  const console = (options.console || env.HOLDPOINT_CONSOLE || configured?.url || '').replace(/\/$/, '')
   if (!URL.canParse(console) || !safeUrl(console))
     throw new Error("--console (or HOLDPOINT_CONSOLE): say the console's https address; http is for loopback only")
   const issuer = options.issuer ?? login?.issuer ?? ''

@@ -21,7 +21,7 @@ import { isTrusted } from '../headers.ts'
 import { readHold, verifiedHold } from '../hold.ts'
 import { identifier } from '../identify.ts'
 import { listenGate, listening } from '../listen.ts'
-import { type Log, makeLog } from '../log.ts'
+import { accessLog, type Log, makeLog } from '../log.ts'
 import { countedRecorder, countedStore, liveHolds, newMeter } from '../metrics.ts'
 import { notify } from '../notify.ts'
 import type { Hold } from '../nouns.ts'
@@ -103,6 +103,8 @@ const started = async (
   closers: (() => Promise<void>)[],
   close: () => Promise<void>,
 ): Promise<Serving> => {
+  const access = accessLog(env.HOLDPOINT_LOG, env.HOLDPOINT_ACCESS)
+  closers.push(() => access.close())
   let settings = first
   let problems: readonly Finding[] = []
   const clock = Date.now
@@ -139,6 +141,7 @@ const started = async (
     again: earlier => app.again(earlier),
     meter,
     log,
+    access: access.line,
     clock,
   }
   const desk = decide(parts)
@@ -320,7 +323,8 @@ Examples:
   $ holdpoint serve -c holdpoint.yaml --workers 4
 
 Signals: SIGHUP reads the configuration again (files are watched as well), SIGTERM and SIGINT drain and stop.
-Environment: HOLDPOINT_LOG=debug|info|warn|error|silent sets what goes to stderr.`,
+Environment: HOLDPOINT_LOG=debug|info|warn|error|silent sets what goes to stderr; HOLDPOINT_ACCESS=off leaves out
+the line of each call.`,
     )
     .action(async ({ config, workers }: { config: string; workers?: number }) => {
       const log = makeLog(process.env.HOLDPOINT_LOG)

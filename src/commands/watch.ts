@@ -1,14 +1,13 @@
 // holdpoint watch: what happens to holds, as it happens. A connection that breaks is made again, from where it was.
-import { createInterface } from 'node:readline'
-import { Readable } from 'node:stream'
-import type { ReadableStream as WebStream } from 'node:stream/web'
 import type { Command } from 'commander'
+import { printable } from '../mask.ts'
 import type { HoldRow } from '../nouns.ts'
 import { askConsole, orSay, type Where, type WhereOptions, whereOf, withWhere } from './ask-console.ts'
 import { rowLine } from './holds.ts'
 
 const firstWaitMs = 1_000
 const longestWaitMs = 30_000
+const longestLine = 64 * 1024
 /** The console shows that it lives every 15 s. */
 const silentMs = 45_000
 
@@ -23,6 +22,17 @@ const pending = async (where: Where): Promise<readonly HoldRow[]> => {
     holds: readonly HoldRow[]
   }
   return answer.holds
+}
+
+async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  for await (const chunk of body) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+    rest = lines.pop() ?? ''
+    if (rest.length > longestLine) throw new Error('the console sends a line without an end')
+    yield* lines
+  }
 }
 
 /** Follows one connection to its end; answers the id of the last event. */
@@ -50,7 +60,7 @@ const follow = async (
     }
     await opened()
     let event: { id?: string; event?: string; data?: string } = {}
-    for await (const line of createInterface({ input: Readable.fromWeb(answer.body as WebStream) })) {
+    for await (const line of linesOf(answer.body)) {
       timer.refresh()
       const [, field = '', value = ''] = /^(id|event|data): ?(.*)$/.exec(line) ?? []
       if (line !== '') {
@@ -64,7 +74,8 @@ const follow = async (
     }
   } catch (error) {
     if (error instanceof Refused) throw error
-    // A connection that broke: the next one goes on from here.
+    // The next one goes on from here.
+    if (!stop.aborted) process.stderr.write(`the connection broke (${printable((error as Error).message)})\n`)
   } finally {
     clearTimeout(timer)
   }
@@ -135,6 +146,8 @@ Examples:
       orSay(async () => {
         const stop = new AbortController()
         for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+        // Whoever read this has left.
+        process.stdout.once('error', () => stop.abort())
         await watch(options, stop.signal)
       }),
     )

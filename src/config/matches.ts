@@ -4,6 +4,7 @@ import { isStripped } from '../headers.ts'
 import { isVolatile } from '../hold.ts'
 import { compileWhen } from '../match/when.ts'
 import type { CredentialSettings, Match, Outcome, Upstream, ValueTest } from '../settings.ts'
+import { mcp } from '../upstreams/mcp.ts'
 import { testValue } from '../value.ts'
 import type { Names } from './approvers.ts'
 import { noPaths, unfit } from './asked.ts'
@@ -33,9 +34,20 @@ export const checkMatch = (
     const message = unreadable(header, covered)
     if (message !== undefined) reader.say([...path, 'when'], `"${header}" ${message}`)
   }
+  for (const pointer of Object.keys(match.json ?? {})) {
+    const one = covered.find(({ kind }) => volatileJson[kind]?.includes(pointer))
+    if (one !== undefined)
+      reader.say(
+        [...path, 'json', pointer],
+        `"${pointer}" changes from retry to retry (of upstream "${one.name}"): it is not part of what is approved, so no rule may read it`,
+        'key',
+      )
+  }
   checkGlobs(reader, match, then, path)
   if (covered.length > 0 && covered.every(({ kind }) => kind === 'http')) checkHttp(reader, match, path)
 }
+
+const volatileJson: { readonly [kind: string]: readonly string[] | undefined } = { mcp: mcp.volatileJson }
 
 /** Why no rule may read a header (lower case), if so. */
 const unreadable = (header: string, covered: readonly Upstream[]): string | undefined => {

@@ -152,15 +152,27 @@ export const buildUpstream = (
 
 const buildCredential = (
   reader: Reader,
-  { credential: value, regions }: z.output<typeof schema.upstream>,
+  { credential: value, regions, assertion }: z.output<typeof schema.upstream>,
   path: Path,
   folder: string,
 ): CredentialSettings | undefined => {
   if (value === undefined) return undefined
-  const { bearer, basic, headers, kubernetes, sigv4 } = present(value)
-  if ([bearer, basic, headers, kubernetes, sigv4].filter(one => one !== undefined).length !== 1) {
-    reader.say(path, 'credential must have one of bearer, basic, headers, kubernetes and sigv4')
+  const { bearer, basic, headers, kubernetes, sigv4, oauth2, exec } = present(value)
+  if (Object.keys(present(value)).length !== 1) {
+    reader.say(path, 'credential must have one of bearer, basic, headers, kubernetes, sigv4, oauth2 and exec')
     return undefined
+  }
+  if (oauth2 !== undefined) {
+    if (oauth2.exchange && assertion !== 'always')
+      reader.say(
+        [...path, 'oauth2', 'exchange'],
+        'credential.oauth2.exchange needs "assertion: always": the assertion is what is exchanged',
+      )
+    return { kind: 'oauth2', ...present(oauth2) }
+  }
+  if (exec !== undefined) {
+    const command = exec.command.includes('/') ? resolve(folder, exec.command) : exec.command
+    return { kind: 'exec', ...exec, command }
   }
   if (sigv4 !== undefined) return buildSigv4(reader, sigv4, [...path, 'sigv4'], folder, regions)
   if (kubernetes !== undefined)

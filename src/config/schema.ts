@@ -137,36 +137,53 @@ const sigv4 = strict({
   sts: secureUrl.optional().describe('Where the token service is asked. Default: the one of `region`.'),
 })
 
-const credential = strict(
-  {
-    bearer: visible('a token').optional(),
-    basic: strict({
-      user: text().regex(/^[^:\x00-\x1f\x7f]+$/, 'must have no colon and no control characters'),
-      password: text().regex(/^[^\x00-\x1f\x7f]+$/, 'must have no control characters'),
-    }).optional(),
-    headers: z
-      .record(
-        text('a header name').regex(/^[!#$%&'*+.^`|~0-9A-Za-z-]+$/, 'must be a header name'),
-        text().regex(/^[\x20-\x7e]+$/, 'must be printable ASCII on one line'),
-        { error: 'must be a mapping of header names to values' },
-      )
-      .refine(headers => Object.keys(headers).length > 0, 'must not be empty')
-      .optional(),
-    kubernetes: strict({
-      tokenFile: text('a path').describe('A service account token; read anew as it is renewed.'),
-      impersonate: strict({
-        user: text().describe('A text with {caller.subject}, {caller.email} and the like.'),
-        groups: list(text()).prefault([]).describe('{caller.groups} stands for each of them.'),
-        extra: z.record(text('a key'), oneOrMore(text()), { error: 'must be a mapping of keys to texts' }).prefault({}),
-        insecureSystem: flag.prefault(false).describe('Users and groups that begin with system: may come out of it.'),
-      })
-        .optional()
-        .describe('Act as the caller (Impersonate-User and the like).'),
-    }).optional(),
-    sigv4: sigv4.optional(),
-  },
-  ['oauth2', 'exec'],
-)
+const credential = strict({
+  bearer: visible('a token').optional(),
+  basic: strict({
+    user: text().regex(/^[^:\x00-\x1f\x7f]+$/, 'must have no colon and no control characters'),
+    password: text().regex(/^[^\x00-\x1f\x7f]+$/, 'must have no control characters'),
+  }).optional(),
+  headers: z
+    .record(
+      text('a header name').regex(/^[!#$%&'*+.^`|~0-9A-Za-z-]+$/, 'must be a header name'),
+      text().regex(/^[\x20-\x7e]+$/, 'must be printable ASCII on one line'),
+      { error: 'must be a mapping of header names to values' },
+    )
+    .refine(headers => Object.keys(headers).length > 0, 'must not be empty')
+    .optional(),
+  kubernetes: strict({
+    tokenFile: text('a path').describe('A service account token; read anew as it is renewed.'),
+    impersonate: strict({
+      user: text().describe('A text with {caller.subject}, {caller.email} and the like.'),
+      groups: list(text()).prefault([]).describe('{caller.groups} stands for each of them.'),
+      extra: z.record(text('a key'), oneOrMore(text()), { error: 'must be a mapping of keys to texts' }).prefault({}),
+      insecureSystem: flag.prefault(false).describe('Users and groups that begin with system: may come out of it.'),
+    })
+      .optional()
+      .describe('Act as the caller (Impersonate-User and the like).'),
+  }).optional(),
+  sigv4: sigv4.optional(),
+  oauth2: strict({
+    tokenUrl: secureUrl,
+    clientId: text(),
+    clientSecret: text(),
+    scope: text().optional(),
+    audience: text().optional(),
+    exchange: flag.prefault(false).describe('A token for each caller, for the assertion that names them (RFC 8693).'),
+  })
+    .optional()
+    .describe('A token from an authorization server, by client credentials.'),
+  exec: strict({
+    command: text('a program').describe('A path, or a name to be found in PATH once. It prints {token, expiresAt}.'),
+    args: list(z.string({ error: 'must be a text' })).prefault([]),
+    env: z
+      .record(text('a name'), z.string({ error: 'must be a text' }), { error: 'must be a mapping of names to texts' })
+      .prefault({})
+      .describe('Its environment, beside PATH and HOME.'),
+  })
+    .optional()
+    .describe('A token from a program.'),
+})
 
 const kinds = [
   'http',

@@ -1,7 +1,7 @@
 // Reloads the configuration when its files change. Folders are watched, not files, so that swaps of a symbolic link (Kubernetes) are
 // seen; a poll of the contents every 15 s sees what the watch cannot. A bad file changes nothing and is told of once.
 import { type FSWatcher, watch } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { type Finding, readSettings } from '../config.ts'
 import type { Settings } from '../settings.ts'
 import { hashOf } from './hash.ts'
@@ -28,8 +28,8 @@ export const watchSettings = (
   { env, onSettings, onProblems }: Watching,
 ): SettingsWatch => {
   const folders = new Map<string, FSWatcher>()
+  let names: ReadonlySet<string> = new Set()
   let seen: string | undefined
-  let inForce = current.hash
   let stopped = false
   let quiet: NodeJS.Timeout | undefined
   let running = Promise.resolve()
@@ -38,16 +38,23 @@ export const watchSettings = (
     clearTimeout(quiet)
     quiet = setTimeout(() => void reload(), quietMs).unref()
   }
-  const follow = (paths: Iterable<string>): void => {
-    const wanted = new Set([...paths].map(path => dirname(path)))
+  // A store or a log in the same folder changes all the time; whoever waited until it is quiet there would wait for ever.
+  const concerns = (name: string): boolean => names.has(name) || name.startsWith('..') || /\.ya?ml$/.test(name)
+  const follow = (paths: readonly string[]): void => {
+    names = new Set(paths.map(path => basename(path)))
+    const wanted = new Set(paths.map(path => dirname(path)))
     for (const folder of wanted) if (!folders.has(folder)) open(folder)
     for (const [folder, watcher] of folders) if (!wanted.has(folder)) close(folder, watcher)
   }
   const open = (folder: string): void => {
     try {
-      const watcher = watch(folder, { persistent: false }, soon)
+      const watcher = watch(folder, { persistent: false }, (_, name) => {
+        if (name === null || concerns(name)) soon()
+      })
       folders.set(folder, watcher)
       watcher.on('error', () => close(folder, watcher))
+      // What changed between the reading and the watch is seen by looking once more.
+      soon()
     } catch {
       // The folder is not there now: the poll looks again.
     }
@@ -61,7 +68,7 @@ export const watchSettings = (
     if (stopped) return
     const { loaded, contents } = await readSettings(file, env)
     if (stopped) return
-    follow(contents.keys())
+    follow([...contents.keys()])
     const content = hashOf(
       ...[...contents]
         .sort(([one], [other]) => (one < other ? -1 : 1))
@@ -72,8 +79,7 @@ export const watchSettings = (
     const first = seen === undefined
     seen = content
     if ('problems' in loaded) return onProblems(loaded.problems)
-    if (first && loaded.settings.hash === inForce) return
-    inForce = loaded.settings.hash
+    if (first && same(loaded.settings, current)) return
     onSettings(loaded.settings, loaded.warnings)
   }
   const reload = (): Promise<void> => {
@@ -93,3 +99,7 @@ export const watchSettings = (
     },
   }
 }
+
+/** In every value: the hash says nothing of secrets and certificates, which may have changed before the watch began. */
+const same = (one: Settings, other: Settings): boolean =>
+  JSON.stringify({ ...one, loadedAt: 0 }) === JSON.stringify({ ...other, loadedAt: 0 })

@@ -116,7 +116,7 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
 
   const retell = parts.retell ?? (async () => undefined)
   const tells = parts.tells ?? (async () => undefined)
-  const slack = slackDoor({ settings, shelf: store.shelf, desk, links, refused, retell, clock, log })
+  const slack = slackDoor({ settings, shelf: store.shelf, desk, links, refused, retell, tells, clock, log })
   const teams = teamsDoor({ settings, shelf: store.shelf, desk, links, refused, retell, tells, clock, log })
   const chats = (): readonly string[] => [...chatsOf(settings()), ...botsOf(settings())].map(({ name }) => name)
 

@@ -52,7 +52,14 @@ export const startDevice = async (client: DeviceClient, scope: string): Promise<
     uri,
     code,
     ...(complete === undefined ? {} : { complete }),
-    done: async () => tokensOf(await pollDeviceAuthorizationGrant(provider, asked, resourceOf(client)), Date.now()),
+    async done() {
+      try {
+        return tokensOf(await pollDeviceAuthorizationGrant(provider, asked, resourceOf(client)), Date.now())
+      } catch (cause) {
+        const { error } = cause as { error?: unknown }
+        throw typeof error === 'string' ? new Error(`${client.issuer} says ${error}`, { cause }) : cause
+      }
+    },
   }
 }
 

@@ -119,8 +119,8 @@ export const sessions = (shelf: Shelf, keys: KeyRing, clock: () => number): Sess
       for (let attempt = 0; attempt < attempts; attempt += 1) {
         const found = await read(id)
         if (found === undefined) return undefined
-        const now = clock()
-        const renewed = { ...found.session, person, groupsAt: now, seenAt: now, tokens: sealed(id, tokens) }
+        // Others ask for it too, in this person's name: that is no sign of life.
+        const renewed = { ...found.session, person, groupsAt: clock(), tokens: sealed(id, tokens) }
         if (await write(id, renewed, { is: found.raw })) return renewed
       }
       return undefined

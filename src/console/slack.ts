@@ -3,10 +3,12 @@
 //
 // Slack wants its answer within three seconds, so the work goes on after it; what came of it is told to whoever clicked, in private.
 import { createHash } from 'node:crypto'
+import type { Notice } from '../channels/channel.ts'
 import { Unreached } from '../channels/channel.ts'
 import { openOnly, readValue } from '../channels/offer.ts'
 import { slackReference } from '../channels/slack.ts'
 import { type Member, type SlackClient, slackClient } from '../channels/slack-client.ts'
+import { barredIn } from '../channels/slack-message.ts'
 import { fromSlack, windowS } from '../channels/slack-signature.ts'
 import { errors, HoldpointError, toError } from '../errors.ts'
 import type { Log } from '../log.ts'
@@ -76,6 +78,8 @@ export const slackDoor = (parts: {
   readonly refused: Refusals
   /** Brings a message up to date that says something else than its hold. */
   readonly retell: (channel: string, hold: string, reference: string) => Promise<void>
+  /** How a hold stands, as one channel may tell it. */
+  readonly tells: (channel: string, hold: string) => Promise<Notice | undefined>
   readonly clock: () => number
   readonly log: Log
 }): SlackDoor => {
@@ -180,7 +184,7 @@ export const slackDoor = (parts: {
       const { line, comment_required: required } = found.view
       return click.client.open(String(trigger), commentModal(kept, verdict, line, required))
     }
-    await decided(click, verdict, asked, undefined)
+    await decided(click, verdict, asked, found.notice, undefined)
   }
 
   const submitted = async (click: Click): Promise<void> => {
@@ -193,8 +197,8 @@ export const slackDoor = (parts: {
     const kept = keptOf(metadata)
     if ((callback !== 'approve' && callback !== 'deny') || kept?.hold === undefined || kept.view === undefined) return
     const asked = { hold: kept.hold, view: kept.view }
-    if ((await known(click, callback, asked.hold)) === undefined) return
-    await decided(click, callback, asked, field('comment'))
+    const found = await known(click, callback, asked.hold)
+    if (found !== undefined) await decided(click, callback, asked, found.notice, field('comment'))
   }
 
   const link = async (click: Click, code: string): Promise<void> => {
@@ -215,12 +219,12 @@ export const slackDoor = (parts: {
     )
   }
 
-  /** Whom this account stands for, and the hold as they see it; undefined after they were told why not. */
+  /** The hold as this account's person and this channel may see it; undefined after they were told why not. */
   const known = async (
     click: Click,
     verdict: Verdict,
     hold: string,
-  ): Promise<{ readonly fresh: () => Promise<Reviewer>; readonly view: HoldView } | undefined> => {
+  ): Promise<{ readonly view: HoldView; readonly notice: Notice } | undefined> => {
     const account = accountOf(click)
     const spelled = `${account.channel}:${account.team}/${account.user}`
     const visitor = await links.visitorOf(account)
@@ -236,32 +240,39 @@ export const slackDoor = (parts: {
       await whisper(click, why)
       return undefined
     }
-    let view: HoldView
-    try {
-      view = await desk.show(reviewer, hold)
-    } catch (error) {
-      if (toError(error).code !== 'unknown_hold') throw error
+    // A hold that this channel is not told of is none here.
+    const notice = await parts.tells(account.channel, hold)
+    const view = notice === undefined ? undefined : await shown(reviewer, hold)
+    if (notice === undefined || view === undefined) {
       await refused('unknown_hold', hold, verdict, reviewer)
       throw new HoldpointError('not_approver', 'You are not one of those who may decide this call.')
     }
-    return { fresh: visitor.fresh, view }
+    return { view, notice }
+  }
+
+  const shown = async (reviewer: Reviewer, hold: string): Promise<HoldView | undefined> => {
+    try {
+      return await desk.show(reviewer, hold)
+    } catch (error) {
+      if (toError(error).code === 'unknown_hold') return undefined
+      throw error
+    }
   }
 
   const decided = async (
     click: Click,
     verdict: Verdict,
     asked: { readonly hold: string; readonly view: string },
+    notice: Notice,
     comment: string | undefined,
   ): Promise<void> => {
     const visitor = await links.visitorOf(accountOf(click))
     if (visitor === undefined) return void (await click.client.whisper(click.user, unlinked('')))
     const reviewer = await visitor.fresh()
     const view = await desk.show(reviewer, asked.hold)
-    const barred = openOnly({
-      unseen: view.hidden.unseen.length,
-      body: view.request.body,
-      stepUp: view.step_up !== undefined,
-    })
+    const barred =
+      openOnly({ unseen: view.hidden.unseen.length, body: view.request.body, stepUp: view.step_up !== undefined }) ??
+      barredIn(notice)
     if (verdict === 'approve' && view.you.may_decide && barred !== undefined) {
       await refused('not_approver', asked.hold, `${verdict}: ${barred}`, reviewer)
       return whisper(click, `${barred} ${settings().console.url}/holds/${asked.hold}`)

@@ -22,3 +22,28 @@ export type Proving = {
   /** Without bytes where there is none; undefined where it is sent as it comes. */
   readonly body: Uint8Array | undefined
 }
+
+/** Head lines of a proof that are no secret. */
+const open = /^(?:host|impersonate-.*|x-amz-date|x-amz-content-sha256)$/i
+
+/** What of a proof its upstream must not say back to a caller: tokens, passwords and keys, without the scheme before them. */
+export const secretsIn = (proof: readonly Header[]): readonly string[] => {
+  const known = found.get(proof) ?? secretsOf(proof)
+  found.set(proof, known)
+  return known
+}
+
+// A credential that does not change has one proof for all calls.
+const found = new WeakMap<readonly Header[], readonly string[]>()
+
+const secretsOf = (proof: readonly Header[]): readonly string[] =>
+  proof.flatMap(([name, value]) => {
+    // A signature is no secret, and good for this one call.
+    if (open.test(name) || /^AWS4-/.test(value)) return []
+    const [, scheme = '', rest = ''] = /^([A-Za-z]+) +(\S+)$/.exec(value) ?? []
+    if (scheme === '') return [value]
+    if (name.toLowerCase() !== 'authorization') return [value, rest]
+    if (scheme.toLowerCase() !== 'basic') return [rest]
+    const pair = Buffer.from(rest, 'base64').toString('utf8')
+    return [rest, pair, pair.slice(pair.indexOf(':') + 1)]
+  })

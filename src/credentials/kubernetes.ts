@@ -108,6 +108,10 @@ const reader = (name: string, field: string): ((caller: Caller) => readonly stri
       const value = Object.hasOwn(claims, claim) ? claims[claim] : undefined
       return [value ?? []].flat().filter(one => typeof one === 'string' && one !== '') as string[]
     }
+  // Where the token itself says that nobody checked the address, it may be anybody's.
+  if (name === 'caller.email')
+    return ({ email, claims }) =>
+      email === undefined || ![undefined, true, 'true'].includes(claims.email_verified as never) ? [] : [email]
   const scalar = scalars.find(one => name === `caller.${one}`)
   if (scalar === undefined)
     throw new Error(

@@ -3,8 +3,10 @@ import type { CredentialSettings, Upstream } from '../settings.ts'
 import { basic } from './basic.ts'
 import { bearer } from './bearer.ts'
 import type { Credential } from './credential.ts'
+import { exec } from './exec.ts'
 import { headers } from './headers.ts'
 import { kubernetes } from './kubernetes.ts'
+import { oauth2 } from './oauth2.ts'
 import { sigv4 } from './sigv4.ts'
 
 // Made once for each upstream of a snapshot; what it says is asked for anew with every call.
@@ -30,6 +32,10 @@ export const credential = (settings: CredentialSettings | undefined): Credential
       return basic(settings.user, settings.password)
     case 'headers':
       return headers(settings.headers)
+    case 'oauth2':
+      return oauth2(settings)
+    case 'exec':
+      return exec(settings)
     case 'sigv4':
       return sigv4(settings)
     case 'kubernetes':

@@ -1,13 +1,13 @@
 // Secrets that only the place where they stand gives away, in the ways of writing everybody knows: command lines, SQL, .netrc, .pgpass,
 // property lists. Where the end of a value is in doubt, more is hidden rather than less. Every search is linear in the text.
-import { quotedValue } from './named.ts'
 import { secretName } from './names.ts'
 import type { Span } from './patterns.ts'
+import { sqlRanges } from './sql.ts'
 
 export const idiomSpans = (text: string): Span[] =>
   [
     ...commands.flatMap(command => commandRanges(text, command)),
-    ...before.flatMap(pattern => quotedAfter(text, pattern)),
+    ...sqlRanges(text),
     ...insertRanges(text),
     ...elementRanges(text),
     ...lines.flatMap(pattern => lastGroups(text, pattern)),
@@ -60,14 +60,6 @@ const commandRanges = (text: string, { line, flag, from }: Command): Range[] =>
   )
 
 // ---- SQL
-
-const before = [
-  /\bidentified (?:with \w{1,32} )?by ?(?=['"])/gi,
-  /\bset password(?: for [^=;\r\n]{1,200})?[ \t]{0,4}=[ \t]{0,4}(?:password ?\( ?)?(?=['"])/gi,
-]
-
-const quotedAfter = (text: string, pattern: RegExp): Range[] =>
-  [...text.matchAll(pattern)].map(match => quotedValue(text, match.index + match[0].length))
 
 const insert = /\binto\s{1,8}[^()]{1,200}\(([^()]{1,2000})\)\s{0,8}values\s{0,8}/gi
 const nothing = /^(?:\?|[$:@]\w+|%s|%\(\w+\)s|null|default)?$/i

@@ -6,6 +6,7 @@ import { type PathTest, pathTest } from '../path.ts'
 import type { Match, Rule, Upstream, ValueTest } from '../settings.ts'
 import { caseless, compileTest, glob, isList, negate, regex, type Source, type Test, type Truth } from '../value.ts'
 import { inAnotherCase } from './names.ts'
+import { compileReach } from './reach.ts'
 import { inTime } from './time.ts'
 import { compileWhen } from './when.ts'
 
@@ -257,25 +258,56 @@ const every =
 
 const action = (match: Match): (Key | undefined)[] => [
   ofAction('action', 'name', compiled(match.action, 'text'), action => action.name),
-  ofAction('resource', 'resource', compiled(match.resource, 'text'), action => action.resource),
+  resource(match.resource),
   access(match.access),
   ...Object.entries(match.fields ?? {}).map(([name, test]) =>
-    ofAction(`fields ${name}`, `fields.${name}`, compileTest(test, 'text'), ({ fields }) =>
-      Object.hasOwn(fields, name) ? fields[name] : undefined,
+    ofAction(
+      `fields ${name}`,
+      `fields.${name}`,
+      compileTest(test, 'text'),
+      ({ fields }) => (Object.hasOwn(fields, name) ? fields[name] : undefined),
+      isPositive(test),
     ),
   ),
 ]
+
+const resource = (valueTest: ValueTest | undefined): Key | undefined => {
+  if (valueTest === undefined) return undefined
+  const reaching = compileReach(valueTest)
+  const exact = compileTest(valueTest, 'text')
+  const plain = ofAction('resource', 'resource', exact, action => action.resource, isPositive(valueTest))
+  return (
+    plain && {
+      key: 'resource',
+      test: context => {
+        const { action } = context
+        if (action?.reach === undefined || isUnknown(action, 'resource')) return plain.test(context)
+        return reaching(action.resource, action.reach)
+      },
+    }
+  )
+}
 
 const ofAction = (
   key: string,
   part: string,
   test: Test | undefined,
   value: (action: Action) => string | undefined,
+  positive = false,
 ): Key | undefined =>
   test && {
     key,
-    test: ({ action }) => (action === undefined || isUnknown(action, part) ? 'unknown' : test(value(action))),
+    test: ({ action }) => {
+      if (action === undefined || isUnknown(action, part)) return 'unknown'
+      const answer = test(value(action))
+      const isPattern = action.patterns?.includes(part.replace(/^fields\./, '')) === true
+      return isPattern && !(positive && answer === true) ? 'unknown' : answer
+    },
   }
+
+/** Only globs and exact texts: whatever a pattern that fits them stands for fits them too. */
+const isPositive = (test: ValueTest | undefined): boolean =>
+  Array.isArray(test) ? test.every(isPositive) : typeof test === 'string'
 
 const isUnknown = ({ unknown }: Action, part: string): boolean =>
   unknown !== undefined &&

@@ -13,6 +13,8 @@ export type WhenSubject = {
   readonly path: string
   readonly upstream: Upstream
   readonly action: Action | undefined
+  /** All actions of the call, each of which is asked about. */
+  readonly actions?: readonly Action[]
   readonly headers: readonly (readonly [name: string, value: string])[]
   readonly body: Body
   readonly caller: Caller
@@ -50,8 +52,10 @@ const members = ['issuer', 'subject', 'client', 'kind', 'name', 'email', 'groups
 const env = celEnv()
 const maxLength = 4000
 const maxNesting = 2
-/** How often the innermost part of an expression may be looked at, at most. */
+/** How often the innermost part of an expression may be looked at, at most, for all actions of a call together. */
 const maxSteps = 200_000
+/** So many characters, or so many things that are only searched through, cost as much as one turn of a loop. */
+const perStep = 32
 
 type Expr = NonNullable<ReturnType<typeof parse>['expr']>
 
@@ -73,6 +77,7 @@ export const compileWhen = (text: string): When => {
     return isCelError(result) || typeof result !== 'boolean' ? 'unknown' : result
   }
   const { reads, words } = found
+  const ofAction = ['action', 'resource', 'access', 'fields'].some(name => reads.has(name))
   const readsMember = (name: string): boolean => reads.has('caller') && (found.callerWhole || words.has(name))
 
   const when = (subject: WhenSubject, then: 'allow' | 'hold' | 'deny'): Truth | 'unread' => {
@@ -80,9 +85,10 @@ export const compileWhen = (text: string): When => {
     if (body.kind === 'unread' && (reads.has('json') || reads.has('form'))) return 'unread'
     if (body.kind === 'unread' && reads.has('body') && subject.call.contentLength === undefined) return 'unread'
     if (!isTold(subject, reads, words)) return 'unknown'
-    const values = valuesOf(subject, reads)
-    if (found.nesting > 0 && nodes(values) ** found.nesting > maxSteps) return 'unknown'
-    const answers = [ask({ ...values, ...callerOf(caller, reads) })]
+    const values = { ...valuesOf(subject, reads), ...callerOf(caller, reads) }
+    const times = ofAction ? (subject.actions ?? []).length : 1
+    if (found.nesting > 0 && stepsOf(values, found) * Math.max(1, times) > maxSteps) return 'unknown'
+    const answers = [ask(values)]
     // As with the other keys: in an act chain everybody counts, and of an actor's kind nobody knows anything.
     if (['subject', 'client', 'kind'].some(readsMember)) {
       for (const { subject: name, client } of caller.actors) {
@@ -94,7 +100,30 @@ export const compileWhen = (text: string): When => {
     if (answers.includes(decisive)) return decisive
     return answers.includes('unknown') ? 'unknown' : !decisive
   }
-  return Object.assign(when, { reads, headers: found.headers })
+  return Object.assign(ofAction ? when : once(when), { reads, headers: found.headers })
+}
+
+type Ask = (subject: WhenSubject, then: 'allow' | 'hold' | 'deny') => Truth | 'unread'
+
+/** What does not depend on the action is asked once for all actions of a call. */
+const once = (when: Ask): Ask => {
+  type Asked = { readonly subject: WhenSubject; readonly then: string; readonly answer: Truth | 'unread' }
+  const asked = new WeakMap<Call, Asked>()
+  const same = ['path', 'upstream', 'headers', 'body', 'caller', 'at'] as const
+  return (subject, then) => {
+    const before = asked.get(subject.call)
+    if (before?.then === then && same.every(part => before.subject[part] === subject[part])) return before.answer
+    const answer = when(subject, then)
+    asked.set(subject.call, { subject, then, answer })
+    return answer
+  }
+}
+
+/** How often the innermost part is looked at, at most: what is searched through in a loop is one more, quicker, loop. */
+const stepsOf = (values: { readonly [name: string]: unknown }, { nesting, searched }: Survey): number => {
+  const sizes = Object.entries(values).map(([name, value]) => ({ size: knownSize(value), through: searched.has(name) }))
+  const sum = (some: typeof sizes): number => some.reduce((all, { size }) => all + size, 0)
+  return (1 + sum(sizes)) ** nesting * Math.max(1, sum(sizes.filter(({ through }) => through)) / perStep)
 }
 
 // ---- the expression
@@ -104,12 +133,15 @@ type Survey = {
   /** Every name after a dot and every text: what it may look up. */
   readonly words: Set<string>
   readonly headers: Set<string>
+  /** Top-level names that are not only stepped into in a loop, but may be gone through from end to end. */
+  readonly searched: Set<string>
   callerWhole: boolean
   nesting: number
 }
 
 const survey = (expr: Expr): Survey => {
-  const found: Survey = { reads: new Set(), words: new Set(), headers: new Set(), callerWhole: false, nesting: 0 }
+  const [reads, words, headers, searched] = [new Set<string>(), new Set<string>(), new Set<string>(), new Set<string>()]
+  const found: Survey = { reads, words, headers, searched, callerWhole: false, nesting: 0 }
   visit(expr, new Set(), 0, found)
   return found
 }
@@ -152,7 +184,14 @@ const visit = (expr: Expr | undefined, bound: ReadonlySet<string>, depth: number
     case 'callExpr': {
       const { function: name, target, args } = kind.value
       if (env.funcs.find(name) === undefined && !isOperator(name)) throw new Error(`knows no function "${name}"`)
+      if (name === 'matches') patternIn(args.at(-1))
       all([target, ...args])
+      if (depth > 0 && !quick.has(name)) {
+        const roots = [target, ...args].filter(part => part !== undefined).map(part => rootsOf(part, bound))
+        // A comparison takes as long as the shorter of the two.
+        if (!comparing.has(name) || roots.every(of => of.length > 0))
+          for (const root of roots.flat()) found.searched.add(root)
+      }
       return
     }
     case 'listExpr':
@@ -196,6 +235,37 @@ const headerIn = (expr: Expr | undefined, bound: ReadonlySet<string>): string | 
   return constant?.case === 'stringValue' ? constant.value : undefined
 }
 
+/** What takes no longer for a long value than for a short one; the others go through what they are given. */
+const quick: ReadonlySet<string> = new Set(['_&&_', '_||_', '!_', '_?_:_', '_[_]', '@not_strictly_false', '-_'])
+const comparing: ReadonlySet<string> = new Set(['_==_', '_!=_', '_<_', '_<=_', '_>_', '_>=_'])
+
+/** The top-level names that the value of an expression may be a part of. */
+const rootsOf = (expr: Expr | undefined, bound: ReadonlySet<string>): readonly string[] => {
+  const { exprKind: kind } = expr ?? { exprKind: { case: undefined, value: undefined } }
+  switch (kind.case) {
+    case 'identExpr':
+      return bound.has(kind.value.name) ? [] : [kind.value.name]
+    case 'selectExpr':
+      return rootsOf(kind.value.operand, bound)
+    case 'callExpr':
+      return [kind.value.target, ...kind.value.args].flatMap(part => rootsOf(part, bound))
+    case 'listExpr':
+      return kind.value.elements.flatMap(part => rootsOf(part, bound))
+    case 'comprehensionExpr':
+      return rootsOf(kind.value.iterRange, bound)
+    default:
+      return []
+  }
+}
+
+/** A pattern is part of the rule: one from a call could be made to take long, and a wrong one is found when the rule is loaded. */
+const patternIn = (expr: Expr | undefined): void => {
+  const constant = expr?.exprKind.case === 'constExpr' ? expr.exprKind.value.constantKind : undefined
+  if (constant?.case !== 'stringValue') throw new Error('must write the pattern of matches() in quotes')
+  if (isCelError(plan(env, parse('"".matches(pattern)'))({ pattern: constant.value })))
+    throw new Error(`knows no such pattern: "${constant.value}" (RE2 syntax)`)
+}
+
 // What the parser makes of operators is not found among the functions where the planner knows it by itself.
 const isOperator = (name: string): boolean => /^[_@!-]/.test(name)
 
@@ -213,6 +283,8 @@ const isTold = (subject: WhenSubject, reads: ReadonlySet<string>, words: Readonl
       return false
   }
   if (reads.has('access') && action?.access === 'unknown') return false
+  if ((reads.has('resource') || reads.has('fields')) && (action?.patterns ?? []).length > 0) return false
+  if (reads.has('resource') && action?.reach !== undefined) return false
   if (reads.has('fields') && (action === undefined || (action.unknown ?? []).length > 0)) return false
   const empty = body.kind === 'none' || (body.kind === 'other' && body.size === 0)
   if (reads.has('json') && !empty && body.kind !== 'json') return false
@@ -222,7 +294,22 @@ const isTold = (subject: WhenSubject, reads: ReadonlySet<string>, words: Readonl
     [...words].every(word => !inAnotherCase(holder, word))
   if (reads.has('query') && !exact(call.query)) return false
   if (reads.has('form') && body.kind === 'form' && !exact(body.pairs)) return false
-  return !reads.has('json') || body.kind !== 'json' || every(body.value, exact)
+  return !reads.has('json') || body.kind !== 'json' || everywhere(body, words, exact)
+}
+
+const looked = new WeakMap<Body, WeakMap<ReadonlySet<string>, boolean>>()
+
+/** A body is looked through once for each expression, however many actions it has. */
+const everywhere = (
+  body: Body & { readonly kind: 'json' },
+  words: ReadonlySet<string>,
+  exact: (object: { readonly [name: string]: Json }) => boolean,
+): boolean => {
+  const known = looked.get(body) ?? new WeakMap<ReadonlySet<string>, boolean>()
+  looked.set(body, known)
+  const answer = known.get(words) ?? every(body.value, exact)
+  known.set(words, answer)
+  return answer
 }
 
 /** Does it hold for every object in a JSON value? Without recursion: what is nested deeply must not exhaust the stack. */
@@ -245,7 +332,7 @@ const valuesOf = (subject: WhenSubject, reads: ReadonlySet<string>): { readonly 
     path: () => subject.path,
     query: () => listed(call.query),
     header: () => listed(subject.headers),
-    json: () => (body.kind === 'json' ? cel(body.value) : null),
+    json: () => (body.kind === 'json' ? celOf(body) : null),
     form: () => listed(body.kind === 'form' ? body.pairs : []),
     body: () => new Map([['size', BigInt(sizeOf(body) ?? call.contentLength ?? 0)]]),
     action: () => action?.name,
@@ -278,6 +365,17 @@ const listed = (pairs: readonly (readonly [name: string, value: string])[]): Rea
   return lists
 }
 
+const made = new WeakMap<Body, unknown>()
+
+/** Made once of a body, however many rules and actions ask: no expression can change it. */
+const celOf = (body: Body & { readonly kind: 'json' }): unknown => {
+  const known = made.get(body)
+  if (known !== undefined) return known
+  const fresh = cel(body.value)
+  made.set(body, fresh)
+  return fresh
+}
+
 /** JSON as CEL takes it: maps instead of objects, so that no name means anything to JavaScript. */
 const cel = (value: Json): unknown => {
   if (value === null || typeof value !== 'object') return value
@@ -285,10 +383,19 @@ const cel = (value: Json): unknown => {
   return new Map(Object.entries(value).map(([name, inner]) => [name, cel(inner as Json)]))
 }
 
-const nodes = (value: unknown): number => {
-  if (value instanceof Map) return [...value.values()].reduce<number>((sum, one) => sum + nodes(one), 1)
-  if (Array.isArray(value)) return value.reduce<number>((sum, one) => sum + nodes(one), 1)
-  if (value !== null && typeof value === 'object')
-    return Object.values(value).reduce<number>((sum, one) => sum + nodes(one), 1)
-  return 1
+const measured = new WeakMap<object, number>()
+
+const knownSize = (value: unknown): number => {
+  if (value === null || typeof value !== 'object') return sizeIn(value)
+  const size = measured.get(value) ?? sizeIn(value)
+  measured.set(value, size)
+  return size
+}
+
+/** In things, and in texts by their length. */
+const sizeIn = (value: unknown): number => {
+  if (typeof value === 'string') return 1 + value.length / perStep
+  if (value === null || typeof value !== 'object') return 1
+  const inner = value instanceof Map ? [...value.values()] : Object.values(value)
+  return inner.reduce<number>((sum, one) => sum + sizeIn(one), 1)
 }

@@ -3,7 +3,7 @@
 //   - What no table knows is aws:unknown: no service or operation is taken for harmless by its name.
 //   - S3's framing of streamed bodies is undone before anything looks at them.
 import type { Action, Json } from '../nouns.ts'
-import { unchunked } from './aws/chunked.ts'
+import { isChecksum, unchunked } from './aws/chunked.ts'
 import { endpointOf } from './aws/endpoints.ts'
 import { refusal } from './aws/errors.ts'
 import { accessOf, prefixOf } from './aws/names.ts'
@@ -20,11 +20,13 @@ export const aws: UpstreamKind = {
   admit: scoped,
   speaks: call => signedService(call) !== undefined,
   plain: unchunked,
-  // A hash that the client made, or none at all, lets the body pass as it comes; anything else has to be hashed here.
-  wantsWhole: call =>
-    !/^(?:[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-UNSIGNED-PAYLOAD-TRAILER)$/.test(
-      headerOf(call, 'x-amz-content-sha256') ?? '',
-    ),
+  // A hash that the client made, or none at all, lets the body pass as it comes; anything else has to be hashed here. So has what ends
+  // in more than a checksum: S3 must not learn anything behind the body that nobody saw.
+  wantsWhole: call => {
+    const sentinel = headerOf(call, 'x-amz-content-sha256') ?? ''
+    if (sentinel === 'STREAMING-UNSIGNED-PAYLOAD-TRAILER') return !isChecksum(headerOf(call, 'x-amz-trailer') ?? '')
+    return !/^(?:[0-9a-f]{64}|UNSIGNED-PAYLOAD)$/.test(sentinel)
+  },
   located: (upstream, { scope }) =>
     scope === undefined || upstream.aws?.url === 'own' ? upstream : { ...upstream, url: endpointOf(scope) },
   describe(seen) {

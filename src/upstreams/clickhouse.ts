@@ -1,5 +1,5 @@
 // ClickHouse over HTTP. The server joins the `query` parameter and the body to one text, and so does this; rows that follow a complete
-// INSERT are data. Credentials of its own never come from a caller.
+// INSERT are data. Credentials of its own never come from a caller; settings that change what a text means make it opaque.
 import { HoldpointError } from '../errors.ts'
 import type { Action } from '../nouns.ts'
 import { awaitsRows, opaque, statements } from './sql/statements.ts'
@@ -25,8 +25,9 @@ export const clickhouse: UpstreamKind = {
       if (credentials.has(name.toLowerCase()))
         throw new HoldpointError('malformed', `query: remove "${name}"; the gate adds the upstream's own credential.`)
     }
-    if (pages.has(path) && call.query.length === 0 && ['GET', 'HEAD'].includes(call.method)) return [page(path)]
-    if (path !== '/') return [opaque]
+    const isPlain = call.query.length === 0 && ['GET', 'HEAD'].includes(call.method) && call.contentLength === 0
+    if (isPlain && (path === '/' || pages.has(path))) return [page(path)]
+    if (path !== '/' || call.query.some(([name]) => !harmless.test(name))) return [opaque]
     const asked = valuesOf(seen, 'query')
     if (asked.length > 1) return [opaque]
     const [query] = asked
@@ -34,8 +35,8 @@ export const clickhouse: UpstreamKind = {
     const database = databaseOf(seen)
     const context = { dialect: 'clickhouse', database } as const
     if (query !== undefined && call.contentLength === 0) return statements(query, context)
-    if (query === undefined && ['GET', 'HEAD'].includes(call.method) && call.query.length === 0) return [page(path)]
-    if (query !== undefined && awaitsRows(query, 'clickhouse') && !isMultipart(seen)) return statements(query, context)
+    if (query !== undefined && awaitsRows(query, 'clickhouse') && !isMultipart(seen))
+      return /\bvalues\s*$/i.test(query) ? [...statements(query, context), expressions] : statements(query, context)
     if (body.kind === 'unread') return 'unread'
     if (body.kind === 'none') return query === undefined ? [opaque] : statements(query, context)
     // The server's own compression, files beside the query, and what does not decode.
@@ -51,6 +52,19 @@ export const clickhouse: UpstreamKind = {
       body: `Holdpoint: ${problem.detail ?? problem.title} (${problem.code})\n`,
     }
   },
+}
+
+/** Settings that change neither the language of a text nor what it reads; parameters of the call itself. */
+const harmless =
+  /^(?:query|database|default_format|query_id|role|session_id|session_timeout|session_check|compress|decompress|enable_http_compression|buffer_size|extremes|readonly|limit|offset|final|log_comment|log_queries|priority|mutations_sync|alter_sync|use_query_cache|http_headers_progress_interval_ms|cancel_http_readonly_queries_on_client_close|client_protocol_version|date_time_input_format|date_time_output_format|(?:param|max|min|output_format|input_format|join|optimize|async_insert|wait|send|receive|connect|http_zlib)_\w+|async_insert)$/
+
+/** Rows behind VALUES are expressions: they may read other tables. */
+const expressions: Action = {
+  name: 'sql:select',
+  resource: '',
+  access: 'read',
+  fields: {},
+  unknown: ['resource', 'database', 'table', 'statement'],
 }
 
 const page = (path: string): Action => ({ name: 'sql:none', resource: path, access: 'read', fields: {} })

@@ -1,5 +1,6 @@
 // Elasticsearch and OpenSearch: the API by method and path (elasticsearch/apis.ts), every line of a bulk body and of a multi-search as an
-// action of its own. Index names stay as they are written: a wildcard, `_all` and date math are for rules to see.
+// action of its own. Index names stay as they are written; a wildcard, `_all` and date math are patterns, which a rule about one index
+// does not miss.
 import { HoldpointError } from '../errors.ts'
 import type { Action, Json } from '../nouns.ts'
 import { apiOf } from './elasticsearch/apis.ts'
@@ -12,7 +13,14 @@ const opaque: Action = { name: 'es:unknown', resource: '', access: 'unknown', fi
 export const elasticsearch: UpstreamKind = {
   kind: 'elasticsearch',
   volatileHeaders: ['x-elastic-client-meta', 'x-opaque-id'],
-  strippedHeaders: ['es-security-runas-user', 'es-secondary-authorization', 'opendistro_security_impersonate_as'],
+  strippedHeaders: [
+    'es-client-authentication',
+    'x-proxy-user',
+    'x-proxy-roles',
+    'es-security-runas-user',
+    'es-secondary-authorization',
+    'opendistro_security_impersonate_as',
+  ],
   upgrades: [],
   describe(seen) {
     const { call, path, body } = seen
@@ -27,19 +35,22 @@ export const elasticsearch: UpstreamKind = {
     const found = segments.some(segment => segment === undefined) ? undefined : apiOf(call.method, segments as string[])
     if (found === undefined) return [opaque]
     const { api, access, index } = found
-    const asked = call.query.some(([name]) => /^(index|indices)$/i.test(name))
+    // A pipeline may send a document to another index.
+    const asked = call.query.some(([name]) => /^(index|indices|pipeline)$/i.test(name))
     const plain = indicesOf(index, api).map(one => action(api, access, one, asked || elsewhere.has(api)))
     if (!listed.has(api) && !mentioning.has(api)) return plain
+    if (asked && (api === 'msearch' || api === 'mget')) return [opaque]
     if (body.kind === 'unread') return 'unread'
     const actions =
       api === 'bulk'
-        ? bulk(seen, index)
+        ? bulk(seen, index, asked)
         : api === 'msearch'
           ? searches(seen, index)
           : api === 'mget'
             ? documents(seen, index)
             : [...plain, ...mentioned(seen, api, access)]
-    return actions.length > 0 && actions.length <= maxActions ? unique(actions) : [opaque]
+    const distinct = unique(actions)
+    return distinct.length > 0 && distinct.length <= maxActions ? distinct : [opaque]
   },
   refusal(error, problem, call) {
     const cause = { type: `holdpoint_${problem.code}`, reason: problem.detail ?? problem.title }
@@ -75,6 +86,7 @@ const mentioning: ReadonlySet<string> = new Set([
   'update_by_query',
   'reindex',
   'indices.update_aliases',
+  'indices.create',
   'snapshot.create',
   'snapshot.restore',
 ])
@@ -90,6 +102,14 @@ const elsewhere: ReadonlySet<string> = new Set([
   'search_template',
   'msearch_template',
   'render_search_template',
+  // They name another index, or an alias, besides.
+  'indices.put_alias',
+  'indices.split',
+  'indices.shrink',
+  'indices.clone',
+  'indices.rollover',
+  'snapshot.create',
+  'snapshot.restore',
 ])
 
 /** Without an index in the path these mean all of them. */
@@ -123,15 +143,19 @@ const action = (api: string, access: Action['access'], index: string, hidden = f
   resource: index,
   access,
   fields: { api, ...(index === '' ? {} : { index }) },
-  ...(hidden ? { unknown: ['resource', 'index'] } : {}),
+  ...(hidden ? { unknown: ['resource', 'index'] } : isPattern(index) ? { patterns: ['resource', 'index'] } : {}),
 })
 
+const isPattern = (index: string): boolean => index === '_all' || /[*?<]|^[-+]/.test(index)
+
 /** What a body names besides the path: read by a search, read and written by everything else. */
-const mentioned = ({ body }: Seen, api: string, access: Action['access']): readonly Action[] => {
+const mentioned = (seen: Seen, api: string, access: Action['access']): readonly Action[] => {
+  const { body } = seen
   if (body.kind === 'none') return []
   if (body.kind !== 'json') return [opaque]
   const names: string[] = []
   const open: Json[] = [body.value]
+  const removed: Json[] = []
   let told = true
   for (let at = 0; at < open.length; at += 1) {
     const one = open[at]
@@ -142,15 +166,26 @@ const mentioned = ({ body }: Seen, api: string, access: Action['access']): reado
         // A field that is only called so has an object for its value: that one is looked into like every other.
         if (values.every(item => typeof item === 'string'))
           names.push(...(values as string[]).flatMap(item => item.split(',')))
-        else open.push(value)
-      } else if (name === 'remote' && api === 'reindex') told = false
-      else open.push(value)
+        else {
+          // New aliases are the names of members.
+          if (name === 'aliases' && isObject(value)) names.push(...Object.keys(value))
+          open.push(value)
+        }
+      } else if (name === 'wrapper' || name === 'pipeline' || (name === 'remote' && api === 'reindex')) told = false
+      else {
+        if (name === 'remove_index') removed.push(value)
+        open.push(value)
+      }
     }
   }
-  return told ? names.map(name => action(api, access, name)) : [opaque]
+  if (!told) return [opaque]
+  const deletes = removed.map(one =>
+    mentioned({ ...seen, body: { kind: 'json', value: one, size: 0 } }, 'indices.delete', 'write'),
+  )
+  return [...names.map(name => action(api, access, name)), ...(api === 'indices.delete' ? [] : deletes.flat())]
 }
 
-const naming: ReadonlySet<string> = new Set(['index', '_index', 'indices', 'alias', 'aliases'])
+const naming: ReadonlySet<string> = new Set(['index', '_index', 'indices', 'target_index', 'alias', 'aliases'])
 
 /** The values of a body of lines; undefined where they cannot be told. */
 const linesOf = ({ body }: Seen): readonly Json[] | undefined =>
@@ -159,7 +194,7 @@ const linesOf = ({ body }: Seen): readonly Json[] | undefined =>
 const verbs: ReadonlySet<string> = new Set(['index', 'create', 'update', 'delete'])
 
 /** Every action line, with the index it names or else that of the path. */
-const bulk = (seen: Seen, index: string | undefined): readonly Action[] => {
+const bulk = (seen: Seen, index: string | undefined, hidden: boolean): readonly Action[] => {
   const lines = linesOf(seen)
   if (lines === undefined) return [opaque]
   const actions: Action[] = []
@@ -169,7 +204,7 @@ const bulk = (seen: Seen, index: string | undefined): readonly Action[] => {
     if (more.length > 0 || !verbs.has(verb) || !isObject(about)) return [opaque]
     const named = about._index ?? index
     if (typeof named !== 'string' || named === '' || '_type' in about) return [opaque]
-    actions.push(action(verb, 'write', named))
+    actions.push(action(verb, 'write', named, hidden || 'pipeline' in about))
     // Its document is the next line, but for a delete.
     if (verb !== 'delete') {
       at += 1

@@ -1,14 +1,14 @@
 // GraphQL over HTTP: every root field of every operation that may run is an action. What a server could find elsewhere than in the text
-// that we read (a hash without its text, a stored document, an upload, a socket) is opaque, and so is a request with two texts.
+// that we read (a hash without its text, a stored document, an upload, a socket, another path) is opaque, and so is a request with two texts.
 import { createHash } from 'node:crypto'
 import {
+  type ArgumentNode,
   type DocumentNode,
   type FragmentDefinitionNode,
   Kind,
   type OperationDefinitionNode,
   parse,
   type SelectionSetNode,
-  type ValueNode,
 } from 'graphql'
 import { HoldpointError } from '../errors.ts'
 import type { Action, Json } from '../nouns.ts'
@@ -22,6 +22,12 @@ const opaque: Action = { name: 'graphql:unknown', resource: '', access: 'unknown
 
 const parameters: ReadonlySet<string> = new Set(['query', 'operationName', 'variables', 'extensions'])
 
+/** Where a server takes texts. At other paths it keeps stored ones (`/graphql/persisted/…`, `/api/rest/…`), and the body may be their variables. */
+const endpoint = /^\/$|(?:^|\/)(?:[\w.-]*graphql[\w.-]*|gql|query|relay)\/?$/i
+const pages = /^\/(?:healthz?|readyz?|livez?|ping|version|favicon\.ico|\.well-known\/apollo\/server-health)$/
+/** Parameters of a POST's address that may name a stored document. */
+const storing = /^(?:id|_?key|sha.*)$|doc|hash|persist|query|extension|operation/i
+
 export const graphql: UpstreamKind = {
   kind: 'graphql',
   volatileHeaders: [],
@@ -31,10 +37,13 @@ export const graphql: UpstreamKind = {
     const { call, body, path } = seen
     if (call.upgrade !== undefined) return [{ ...opaque, fields: { upgrade: call.upgrade } }]
     const asks = new Map(call.query)
-    if (['GET', 'HEAD', 'OPTIONS'].includes(call.method)) {
-      if (body.kind !== 'none' && body.kind !== 'unread') return [opaque]
+    const none: Action = { name: 'graphql:none', resource: path, access: 'read', fields: {} }
+    if (call.method === 'OPTIONS') return [none]
+    if (['GET', 'HEAD'].includes(call.method)) {
+      if (call.contentLength !== 0) return [opaque]
       // A page, a health check: nothing is asked that a server could run.
-      if (call.query.length === 0) return [{ name: 'graphql:none', resource: path, access: 'read', fields: {} }]
+      if (call.query.length === 0) return endpoint.test(path) || pages.test(path) ? [none] : [opaque]
+      if (!endpoint.test(path)) return [opaque]
       if (asks.size !== call.query.length) return [opaque]
       return unique(
         requested(
@@ -50,6 +59,7 @@ export const graphql: UpstreamKind = {
           `query: send "${name}" in the body only; servers differ in which one they read.`,
         )
     }
+    if (!endpoint.test(path) || call.query.some(([name]) => storing.test(name))) return [opaque]
     if (body.kind === 'unread') return 'unread'
     return unique(posted(seen))
   },
@@ -66,7 +76,8 @@ export const graphql: UpstreamKind = {
 
 const posted = ({ call, body }: Seen): readonly Action[] => {
   if (body.kind === 'json') {
-    const batch = Array.isArray(body.value) ? (body.value as readonly Json[]) : [body.value]
+    if (isObject(body.value)) return requested(body.value, Object.keys(body.value), true)
+    const batch = Array.isArray(body.value) ? (body.value as readonly Json[]) : []
     if (batch.length === 0 || batch.length > maxActions) return [opaque]
     return batch.flatMap(one => (isObject(one) ? requested(one, Object.keys(one)) : [opaque]))
   }
@@ -82,11 +93,18 @@ const posted = ({ call, body }: Seen): readonly Action[] => {
   return [opaque]
 }
 
-/** One request. A name that is none of GraphQL's may stand for a stored document (`documentId`, `id`, `queryId`): then the text says nothing. */
-const requested = (request: { readonly [name: string]: unknown }, names: readonly string[]): readonly Action[] => {
+/**
+ * One request; `alone`: its variables are where a rule looks for them, in a JSON body of their own. A name that is none of GraphQL's may stand for a stored document (`documentId`, `id`, `queryId`): then the text says nothing.
+ */
+const requested = (
+  request: { readonly [name: string]: unknown },
+  names: readonly string[],
+  alone = false,
+): readonly Action[] => {
   const { query, operationName } = request
   if (names.some(name => !parameters.has(name))) return [opaque]
-  if (typeof query !== 'string' || query.includes('\ufffd')) return [opaque]
+  // Not every server ends a comment at a carriage return.
+  if (typeof query !== 'string' || /\ufffd|\r(?!\n)/.test(query)) return [opaque]
   if (operationName !== undefined && operationName !== null && typeof operationName !== 'string') return [opaque]
   if (!isHashOf(request.extensions, query)) return [opaque]
   let document: DocumentNode
@@ -107,7 +125,7 @@ const requested = (request: { readonly [name: string]: unknown }, names: readonl
   const named = operationName === undefined || operationName === null || operationName === ''
   const run = named ? operations : operations.filter(({ name }) => name?.value === operationName)
   if (run.length === 0) return [opaque]
-  return run.flatMap(operation => rootFields(operation, fragments))
+  return run.flatMap(operation => rootFields(operation, fragments, alone))
 }
 
 /** Is a persisted query's hash, if there is one, that of the text? Nothing else may be asked of the server beside the text. */
@@ -122,8 +140,9 @@ const isHashOf = (extensions: unknown, query: string): boolean => {
     }
   }
   if (!isObject(given)) return false
-  const { persistedQuery } = given as { readonly persistedQuery?: unknown }
-  if (persistedQuery === undefined) return !Object.keys(given).some(name => /quer|doc|hash/i.test(name))
+  const { persistedQuery, ...others } = given as { readonly persistedQuery?: unknown }
+  if (Object.keys(others).some(name => storing.test(name))) return false
+  if (persistedQuery === undefined) return true
   if (!isObject(persistedQuery)) return false
   const { sha256Hash } = persistedQuery as { readonly sha256Hash?: unknown }
   return sha256Hash === createHash('sha256').update(query).digest('hex')
@@ -134,6 +153,7 @@ const accessOf = { query: 'read', subscription: 'read', mutation: 'write' } as c
 const rootFields = (
   operation: OperationDefinitionNode,
   fragments: ReadonlyMap<string, FragmentDefinitionNode>,
+  alone: boolean,
 ): readonly Action[] => {
   const actions: Action[] = []
   const spread = new Set<string>()
@@ -156,8 +176,8 @@ const rootFields = (
           access: accessOf[operation.operation],
           fields: {
             operation: operation.name?.value ?? '',
-            // Whoever tests variables must know whether something stands in the text itself.
-            inline: (selection.arguments ?? []).some(({ value }) => hasLiteral(value)) ? 'yes' : 'no',
+            // Whoever tests variables must know that every argument is the variable of its own name, without a default.
+            inline: alone && (selection.arguments ?? []).every(argument => isOwn(argument, operation)) ? 'no' : 'yes',
           },
         })
       }
@@ -167,18 +187,12 @@ const rootFields = (
   return told && actions.length > 0 && actions.length <= maxActions ? actions : [opaque]
 }
 
-const hasLiteral = (value: ValueNode): boolean => {
-  switch (value.kind) {
-    case Kind.VARIABLE:
-      return false
-    case Kind.LIST:
-      return value.values.length === 0 || value.values.some(hasLiteral)
-    case Kind.OBJECT:
-      return value.fields.length === 0 || value.fields.some(field => hasLiteral(field.value))
-    default:
-      return true
-  }
-}
+const isOwn = ({ name, value }: ArgumentNode, { variableDefinitions }: OperationDefinitionNode): boolean =>
+  value.kind === Kind.VARIABLE &&
+  value.name.value === name.value &&
+  (variableDefinitions ?? []).every(
+    ({ variable, defaultValue }) => variable.name.value !== name.value || defaultValue === undefined,
+  )
 
 /** Aliases may ask for one field many times; it is judged once. */
 const unique = (actions: readonly Action[]): readonly Action[] => {

@@ -3,6 +3,7 @@
 import { HoldpointError } from '../errors.ts'
 import type { Action, Json } from '../nouns.ts'
 import { opaque, statements } from './sql/statements.ts'
+import type { Dialect } from './sql/tokens.ts'
 import { plainRefusal, type Seen, type UpstreamKind } from './upstream.ts'
 
 const credentials: ReadonlySet<string> = new Set(['u', 'p', 'user', 'password', 'token'])
@@ -33,7 +34,8 @@ export const influxdb: UpstreamKind = {
       case '/api/v3/query_sql':
       case '/api/v3/query_influxql':
         if (!isRead && body.kind === 'unread') return 'unread'
-        return asked(seen)
+        // SQL has other rules of quoting than InfluxQL.
+        return asked(seen, path === '/api/v3/query_sql' ? 'any' : 'influx')
       case '/api/v2/query':
         if (body.kind === 'unread') return 'unread'
         return [flux(seen)]
@@ -76,7 +78,7 @@ const written = (seen: Seen, names: readonly string[]): Action => {
 }
 
 /** A statement in the query, in a form or in JSON; never in two of them. */
-const asked = (seen: Seen): readonly Action[] => {
+const asked = (seen: Seen, dialect: Dialect): readonly Action[] => {
   const { body } = seen
   const found: { readonly name: string; readonly value: unknown }[] = seen.call.query.map(([name, value]) => ({
     name,
@@ -93,7 +95,7 @@ const asked = (seen: Seen): readonly Action[] => {
   if (typeof text !== 'string' || more.length > 0 || databases.length > 1) return [opaque]
   const [database] = databases
   return statements(text, {
-    dialect: 'influx',
+    dialect,
     database: typeof database === 'string' && database !== '' ? database : undefined,
   })
 }
@@ -101,12 +103,16 @@ const asked = (seen: Seen): readonly Action[] => {
 const flux = ({ call, body }: Seen): Action => {
   const type = call.headers.filter(([name]) => name.toLowerCase() === 'content-type').map(([, value]) => value)
   const text =
-    body.kind === 'json' && isObject(body.value) && (body.value.type === undefined || body.value.type === 'flux')
+    body.kind === 'json' &&
+    isObject(body.value) &&
+    (body.value.type === undefined || body.value.type === 'flux') &&
+    // A script can stand as a syntax tree too, and another one beside it.
+    Object.keys(body.value).every(name => ['query', 'type', 'dialect', 'now', 'params'].includes(name))
       ? body.value.query
       : type.length === 1 && /^application\/vnd\.flux *(;|$)/i.test(type[0] ?? '')
         ? body.content?.toString('utf8')
         : undefined
-  if (typeof text !== 'string' || text.includes('\ufffd') || acting.test(text)) return opaque
+  if (typeof text !== 'string' || /[\ufffd\\]/.test(text) || acting.test(text)) return opaque
   return {
     name: 'sql:select',
     resource: '',
@@ -116,8 +122,9 @@ const flux = ({ call, body }: Seen): Action => {
   }
 }
 
-// Whatever is imported may write, send or read elsewhere, and `to` writes; a name can be hidden behind another one by an assignment.
-const acting = /\b(?:import|to|wideTo|experimental|option|builtin|package)\b/
+// Whatever is imported may write, send or read elsewhere, `to` writes, and `from` with a host asks another server; a name can be hidden
+// behind another one by an assignment, and in a text by escapes. `r.host` and `"host"` are a column.
+const acting = /\b(?:import|to|wideTo|experimental|option|builtin|package)\b|(?<![.\w"])host\b|"host"\s*:/
 
 const isObject = (value: unknown): value is { readonly [name: string]: Json } =>
   value !== null && typeof value === 'object' && !Array.isArray(value)

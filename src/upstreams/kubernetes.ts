@@ -130,8 +130,9 @@ const ofResource = (info: RequestInfo, more: { readonly [name: string]: string }
   const what = subresource === '' ? resource : `${resource}/${subresource}`
   const own = { verb: info.verb, group, version, resource, subresource, namespace, name }
   const fields: typeof own & { readonly [name: string]: string } = { ...own, ...more }
+  const everywhere = acrossNamespaces(info)
   const untold = [
-    ...(acrossNamespaces(info) ? ['namespace'] : []),
+    ...(everywhere ? ['namespace'] : []),
     // Not the action's own name, which is known.
     ...(name === '' ? ['fields.name'] : []),
     ...(fields.dryRun === 'unknown' ? ['dryRun'] : []),
@@ -142,5 +143,7 @@ const ofResource = (info: RequestInfo, more: { readonly [name: string]: string }
     access: accessOf(info),
     fields: Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== '' && value !== 'unknown')),
     ...(untold.length === 0 ? {} : { unknown: untold }),
+    // A rule about one object is also about a list that it is in.
+    ...(name === '' ? { reach: `${group}/${version}/${everywhere ? '*' : namespace || '-'}/${what}/*` } : {}),
   }
 }

@@ -1,5 +1,6 @@
 // PostgREST: the table by the path, what is done to it by the method. A write without a filter is one of every row, so rules can ask for
 // `filtered`; tables that a select embeds are read as well.
+import { HoldpointError } from '../errors.ts'
 import type { Action } from '../nouns.ts'
 import { plainRefusal, type Seen, type UpstreamKind } from './upstream.ts'
 
@@ -14,16 +15,21 @@ const verbs: { readonly [method: string]: readonly [verb: string, access: Action
   DELETE: ['delete', 'write'],
 }
 
-/** Parameters that choose columns or order; every other one is a filter. */
+/** Parameters that choose columns or order. */
 const shaping: ReadonlySet<string> = new Set(['select', 'order', 'limit', 'offset', 'columns', 'on_conflict'])
+const operators =
+  /^(?:not\.)?(?:eq|gte?|lte?|neq|i?like|i?match|in|is|isdistinct|(?:|pl|ph|w)fts|cs|cd|ov|sl|sr|nxr|nxl|adj)(?:\([^)]*\))?\./
 
 export const postgrest: UpstreamKind = {
   kind: 'postgrest',
   volatileHeaders: [],
-  strippedHeaders: [],
+  // The key that Supabase asks for beside the token.
+  strippedHeaders: ['apikey'],
   upgrades: [],
   describe(seen) {
     const { call, path } = seen
+    if (call.query.some(([name]) => name.toLowerCase() === 'apikey'))
+      throw new HoldpointError('malformed', `query: remove "apikey"; the gate adds the upstream's own credential.`)
     const schema = schemaOf(seen)
     if (schema === undefined) return [opaque]
     const [table = '', name, ...more] = path.split('/').slice(1)
@@ -37,13 +43,16 @@ export const postgrest: UpstreamKind = {
         },
       ]
     if (more.length > 0) return [opaque]
-    if (table === 'rpc') return name === undefined || name === '' ? [opaque] : [called(call.method, name, schema)]
+    if (table === 'rpc')
+      return name === undefined || name === ''
+        ? [opaque]
+        : [called(call.method, name, schema), ...embedded(seen, schema)]
     if (name !== undefined) return [opaque]
     if (call.method === 'OPTIONS')
       return [{ name: 'postgrest:none', resource: decoded(table), access: 'read', fields: {} }]
     const [verb, access] = verbs[call.method] ?? []
     if (verb === undefined || access === undefined) return [opaque]
-    const filtered = call.query.some(([parameter]) => !isShaping(parameter)) ? 'yes' : 'no'
+    const filtered = call.query.some(([parameter, value]) => isFilter(parameter, value)) ? 'yes' : 'no'
     const upserts = verb === 'insert' && prefers(seen, /resolution *= *(merge|ignore)-duplicates/i)
     const main: Action = {
       name: `postgrest:${upserts ? 'upsert' : verb}`,
@@ -70,10 +79,10 @@ export const postgrest: UpstreamKind = {
   },
 }
 
-// `table.limit` shapes an embedded table; `or`, `and` and every column filter.
-const isShaping = (parameter: string): boolean => {
-  const last = parameter.split('.').at(-1) ?? ''
-  return shaping.has(parameter) || (parameter.includes('.') && ['order', 'limit', 'offset'].includes(last))
+/** Does it choose rows of the table itself? `other.column=eq.1` chooses among those of an embedded table. */
+const isFilter = (parameter: string, value: string): boolean => {
+  if (/^(?:not\.)?(?:and|or)$/.test(parameter)) return /^\(.+\)$/s.test(value)
+  return parameter !== '' && !parameter.includes('.') && !shaping.has(parameter) && operators.test(value)
 }
 
 /** Undefined: two of them were named. */
@@ -95,17 +104,20 @@ const called = (method: string, name: string, schema: string): Action => ({
   ...(schema === '' ? { unknown: ['schema'] } : {}),
 })
 
-/** `select=*,alias:orders!hint(id,items(*)),...more(x)`: what stands before a parenthesis that is not empty. */
+/** `select=*,alias:orders!hint(id,items(*)),...more(x)`: what stands before a parenthesis. Names that are quoted may hold anything. */
 const embedded = ({ call }: Seen, schema: string): readonly Action[] => {
   const tables = new Set<string>()
   for (const [name, value] of call.query) {
     if (name !== 'select' && !name.endsWith('.select')) continue
-    for (const found of value.matchAll(/(?:"((?:[^"\\]|\\.)*)"|([^\s,():!."]+))(?:![^,()]*)?\(/g)) {
-      const [whole, quoted, plain] = found
-      const before = value.slice(Math.max(0, found.index - 3), found.index)
-      // `amount.sum()` is an aggregate; `...orders()` and `orders()` are tables.
-      if (before.endsWith('.') && before !== '...' && value[found.index + whole.length] === ')') continue
-      tables.add((quoted ?? plain ?? '').trim())
+    for (const found of value.matchAll(/([^,()]*)\((\)?)/g)) {
+      const [, before = '', empty] = found
+      // `amount.sum()` and `count()` are aggregates; `...orders()` and `orders()` are tables.
+      if (empty !== undefined && /(?:[^.]\.(?:sum|avg|min|max|count)|(?:^|:)count)\s*$/.test(before)) continue
+      const named = before
+        .replace(/!.*$/s, '')
+        .replace(/^.*:/s, '')
+        .replace(/^\s*\.\.\./, '')
+      tables.add(named.trim().replace(/^"(.*)"$/s, '$1'))
     }
   }
   return [...tables].map(table => ({

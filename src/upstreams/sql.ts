@@ -1,5 +1,5 @@
 // SQL in JSON over HTTP, as Neon, libSQL, D1, rqlite and others take it: one statement, several, or a pipeline. Only shapes that are
-// known are read; in any other, a statement may hide.
+// known are read; in any other, a statement may hide, and at any other path something else than a statement is asked for.
 import type { Action, Json } from '../nouns.ts'
 import { opaque, statements, unique } from './sql/statements.ts'
 import { plainRefusal, type Seen, type UpstreamKind } from './upstream.ts'
@@ -8,8 +8,8 @@ import { plainRefusal, type Seen, type UpstreamKind } from './upstream.ts'
 const texts: ReadonlySet<string> = new Set(['query', 'sql', 'statement', 'stmt', 'q'])
 /** Members that hold several. */
 const lists: ReadonlySet<string> = new Set(['queries', 'statements', 'batch', 'steps', 'requests'])
-/** Members that hold values or wishes about the answer. */
-const values: ReadonlySet<string> = new Set([
+/** Members that hold values in a list or by name. */
+const bound: ReadonlySet<string> = new Set([
   'params',
   'args',
   'arguments',
@@ -17,6 +17,9 @@ const values: ReadonlySet<string> = new Set([
   'named_args',
   'bindings',
   'values',
+])
+/** Members that hold wishes about the answer: no lists, no objects. */
+const wishes: ReadonlySet<string> = new Set([
   'arraymode',
   'fulloresults',
   'fullresults',
@@ -33,6 +36,10 @@ const values: ReadonlySet<string> = new Set([
   'limit',
 ])
 
+// Elsewhere such servers keep dumps, backups and databases, whatever a body says.
+const endpoints = /^(?:\/|.*\/(?:_?sql|query|execute|exec|exp|request|pipeline|batch|raw|transaction|statements?))$/i
+const pages = /^\/(?:|health|healthz|version|ping|status|readyz)$/
+
 export const sql: UpstreamKind = {
   kind: 'sql',
   volatileHeaders: [],
@@ -40,14 +47,15 @@ export const sql: UpstreamKind = {
   upgrades: [],
   describe(seen) {
     const { call, body } = seen
+    const isRead = ['GET', 'HEAD'].includes(call.method)
+    if (call.method === 'OPTIONS' || (isRead && call.query.length === 0 && pages.test(seen.path)))
+      return [{ name: 'sql:none', resource: seen.path, access: 'read', fields: {} }]
+    if (!endpoints.test(seen.path) || !(isRead || call.method === 'POST')) return [opaque]
     if (body.kind === 'unread') return 'unread'
     const queried = call.query.filter(([name]) => texts.has(name.toLowerCase()))
     if (body.kind === 'none') {
       const [one, ...more] = queried
-      if (one !== undefined && more.length === 0) return read(one[1])
-      return call.query.length === 0 && ['GET', 'HEAD', 'OPTIONS'].includes(call.method)
-        ? [{ name: 'sql:none', resource: seen.path, access: 'read', fields: {} }]
-        : [opaque]
+      return one !== undefined && more.length === 0 ? read(one[1]) : [opaque]
     }
     if (queried.length > 0) return [opaque]
     if (body.kind === 'json') return unique(jsonOf(body.value, 0))
@@ -97,7 +105,7 @@ const jsonOf = (value: Json | undefined, depth: number): readonly Action[] => {
       if (inner === 'close' || inner === 'get_autocommit')
         found.push({ name: 'sql:none', resource: '', access: 'read', fields: {} })
     } else if (lower === 'condition' && depth > 0) continue
-    else if (!values.has(lower)) return [opaque]
+    else if (!bound.has(lower) && (!wishes.has(lower) || (inner !== null && typeof inner === 'object'))) return [opaque]
   }
   return found.length > 0 ? found : [opaque]
 }

@@ -191,6 +191,12 @@ describe.each(['1.32', '1.35'])('kubectl %s', version => {
     const text = preview?.kind === 'shown' ? preview.text : preview?.why
     expect(text).toMatch(new RegExp(`^\\+ +"image": "${image}"`, 'm'))
     expect(text).toMatch(/^- +"image": /m)
+    // Whoever is behind the call may not be allowed to read what it changes.
+    const ben = deskAt(holdpoint.console, await signIn(issuer.issuer, people.ben))
+    expect((await ben.hold(row.id)).preview).toEqual({
+      kind: 'none',
+      why: 'what the upstream answers is shown to reviewers only',
+    })
     expect(JSON.stringify(api.objects.get(`apps/prod/deployments/changed-${own}`))).not.toContain(image)
     await ana.approve(row.id)
     expect((await running).code).toBe(0)

@@ -101,7 +101,7 @@ test('a card that could not be changed is changed after a restart, and no second
   const ana = await stage.desk(people.ana)
   expect((await ana.deny(hold, 'not today')).status).toBe(200)
   await eventually(async () => (tried() > changed ? true : undefined))
-  await stage.holdpoint.kill()
+  await stage.holdpoint.stop()
   teams.fail = undefined
   const again = await startHoldpoint({ config: {}, dir: stage.holdpoint.dir })
   try {

@@ -7,14 +7,24 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { Command } from 'commander'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { registerApprove } from '../../src/commands/approve.ts'
 import { browser } from '../../src/commands/demo/browser.ts'
 import { reviewerClient } from '../../src/commands/demo/idp.ts'
+import { registerDeny } from '../../src/commands/deny.ts'
+import { registerHolds } from '../../src/commands/holds.ts'
+import { registerLogin } from '../../src/commands/login.ts'
+import { registerShow } from '../../src/commands/show.ts'
+import { registerWatch } from '../../src/commands/watch.ts'
 import { consoleAudience, people } from '../support/people.ts'
-import { runHoldpoint } from '../support/program.ts'
+import { runHoldpoint, startHoldpoint } from '../support/program.ts'
 import { type Stage, startStage } from '../support/stage.ts'
 
 const bin = fileURLToPath(new URL('../../bin/holdpoint.js', import.meta.url))
+
+// Many processes one after the other, and a provider that is asked every five seconds.
+vi.setConfig({ testTimeout: 180_000 })
 
 let stage: Stage
 let home: string
@@ -82,9 +92,12 @@ const signedIn = async (person: { readonly id: string }, args: readonly string[]
   return { code: await login.ended, said: login.said() }
 }
 
+let count = 0
+/** A call of its own: the same one would be the same hold, or its denial. */
 const held = async (): Promise<string> => {
+  count += 1
   const answer = await stage.call('POST', '/billing/v1/refunds', {
-    body: JSON.stringify({ amount: 250, password: 'canary-terminal', note: 'a\u001b[2Jb\u202ec' }),
+    body: JSON.stringify({ amount: count, password: 'canary-terminal', note: 'a\u001b[2Jb\u202ec' }),
     headers: {
       prefer: 'respond-async',
       'content-type': 'application/json',
@@ -113,7 +126,6 @@ test('signed in once, holds are listed, shown and followed; approve and deny lea
   expect(shown.stdout).toContain('POST /v1/refunds')
   expect(shown.stdout).toContain("asked by the customer (the caller's own words)")
   expect(shown.stdout).toContain(`${stage.holdpoint.console}/holds/${hold}`)
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the very thing that must not be there
   expect(shown.stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/)
   expect(JSON.parse((await run('show', hold, '--json')).stdout)).toMatchObject({ id: hold, status: 'pending' })
 
@@ -185,6 +197,19 @@ test('the place may come from the configuration; whoever the console does not ta
   await expect(stat(file())).rejects.toThrow('ENOENT')
 })
 
+test('who says no at the provider is told so', async () => {
+  const login = start(['login', ...flags()], 'stderr')
+  const address = (await login.next(line => line.startsWith('Open '))).replace('Open ', '')
+  const jar = browser()
+  const form = (text: string) => /name="xsrf" value="([^"]*)"/.exec(text)?.[1] ?? ''
+  const user_code = new URL(address).searchParams.get('user_code') ?? ''
+  const xsrf = form((await jar.visit(address)).text)
+  await jar.visit(`${stage.idp.issuer}/device`, { form: { xsrf, user_code, confirm: 'yes', abort: 'yes' } })
+  expect(await login.ended).toBe(1)
+  expect(login.said()).toContain('access_denied')
+  await expect(stat(file())).rejects.toThrow('ENOENT')
+})
+
 test.each([
   [['login'], '--console'],
   [['login', '--console', 'http://console.acme.example'], '--console'],
@@ -204,10 +229,33 @@ test.each([
   expect(stderr).toContain(what)
 })
 
-test('each command teaches itself', async () => {
-  for (const name of ['login', 'logout', 'holds', 'show', 'watch', 'approve', 'deny']) {
-    const { code, stdout } = await run(name, '--help')
-    expect(code).toBe(0)
-    if (name !== 'logout') expect(stdout).toContain(`$ holdpoint ${name}`)
+test('watching goes on when the console comes back', async () => {
+  expect((await signedIn(people.ana)).code).toBe(0)
+  const watching = start(['watch', '--json'], 'stdout')
+  const before = await held()
+  await watching.next(line => line.includes(before))
+  await stage.holdpoint.kill()
+  const again = await startHoldpoint({ config: {}, dir: stage.holdpoint.dir })
+  try {
+    const after = await held()
+    const row = JSON.parse(await watching.next(line => line.includes(after))) as object
+    expect(row).toMatchObject({ id: after, status: 'pending' })
+    watching.child.kill('SIGTERM')
+    expect(await watching.ended).toBe(0)
+  } finally {
+    await again.stop()
   }
+})
+
+test('each command teaches itself', () => {
+  const program = new Command('holdpoint')
+  for (const register of [registerLogin, registerHolds, registerShow, registerWatch, registerApprove, registerDeny])
+    register(program)
+  const names = program.commands.map(command => {
+    let help = ''
+    command.configureOutput({ writeOut: text => (help += text) }).outputHelp()
+    if (command.name() !== 'logout') expect(help).toContain(`$ holdpoint ${command.name()}`)
+    return command.name()
+  })
+  expect(names).toEqual(['login', 'logout', 'holds', 'show', 'watch', 'approve', 'deny'])
 })

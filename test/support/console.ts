@@ -265,6 +265,7 @@ export const startConsole = async (options: StageOptions = {}): Promise<ConsoleS
   const freezes = await followFreezes(store.shelf, keys, clock, log)
   let settings = (options.settings ?? (one => one))(settingsOf(url, [loginOf(idp.issuer)], idp.issuer))
   const parts: Parts = {
+    access: () => undefined,
     settings: () => settings,
     store,
     keys,

@@ -59,7 +59,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $ports := dict "gate" "8080" "console" "8081" -}}
 {{- range $what, $port := $ports -}}
 {{- $url := dict "url" (include "holdpoint.url" (dict "root" $ "what" $what)) -}}
-{{- $_ := set $config $what (merge (dict "listen" (printf "0.0.0.0:%s" $port)) (default dict (index $config $what)) $url) -}}
+{{- $own := dict "listen" (printf "0.0.0.0:%s" $port) -}}
+{{- with (index $.Values $what).tls -}}
+{{- if .secretName -}}
+{{- $files := printf "/etc/holdpoint-%s-tls" $what -}}
+{{- $tls := dict "cert" (printf "%s/tls.crt" $files) "key" (printf "%s/tls.key" $files) -}}
+{{- if .clientCaSecret -}}
+{{- $tls = merge $tls (dict "clientCa" (printf "/etc/holdpoint-%s-ca/ca.crt" $what) "clientCert" .clientCert) -}}
+{{- end -}}
+{{- $_ := set $own "tls" $tls -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $config $what (merge $own (default dict (index $config $what)) $url) -}}
 {{- end -}}
 {{- $_ := set $config "admin" (dict "listen" "0.0.0.0:9090") -}}
 {{- $_ := set $config "audit" (merge $spool (default dict $config.audit)) -}}
@@ -85,6 +96,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- range $what := list "gate" "console" -}}
 {{- $door := index $.Values $what -}}
+{{- if and $door.tls.clientCaSecret (not $door.tls.secretName) -}}
+{{- fail (printf "%s.tls.secretName: client certificates are asked for only where TLS ends at the pods; name the Secret with the certificate" $what) -}}
+{{- end -}}
+{{- if and $door.tls.secretName (default dict (index $.Values.config $what)).tls -}}
+{{- fail (printf "config.%s.tls: %s.tls.secretName says where the certificate is; remove one of them" $what $what) -}}
+{{- end -}}
 {{- if and $door.ingress.enabled (not $door.ingress.host) -}}
 {{- fail (printf "%s.ingress.host: an Ingress without a host would answer for every name; set it" $what) -}}
 {{- end -}}

@@ -212,6 +212,7 @@ const configuration = ({
   ttl: {
     AccessToken: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? hourS,
     ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? hourS,
+    DeviceCode: 600,
     IdToken: hourS,
     Session: hourS,
     Interaction: hourS,
@@ -267,8 +268,8 @@ ${people
 </form></main></html>
 `
 
-// What the provider keeps, in memory and without its "development only" warning. Sessions are not kept at all: so the page asks
-// every time who is there, and one browser can play several people.
+// What the provider keeps, in memory and without its "development only" warning. Sessions of somebody are not kept: so the page
+// asks every time who is there, and one browser can play several people.
 const memory = (): ((model: string) => Adapter) => {
   const kept = new Map<string, { readonly payload: AdapterPayload; readonly untilAt: number }>()
   return model => {
@@ -285,7 +286,7 @@ const memory = (): ((model: string) => Adapter) => {
     }
     return {
       async upsert(id, payload, expiresIn) {
-        if (model === 'Session') return
+        if (model === 'Session' && payload.accountId !== undefined) return
         kept.set(key(id), {
           payload,
           untilAt: expiresIn === undefined ? Number.POSITIVE_INFINITY : Date.now() + expiresIn * 1000,

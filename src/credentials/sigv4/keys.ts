@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Sigv4Settings } from '../../settings.ts'
+import { kept } from '../kept.ts'
 import type { AccessKeys } from './sign.ts'
 import { assumedRole, webIdentityRole } from './sts.ts'
 
@@ -15,31 +16,12 @@ const askMs = 5_000
 
 type Keys = () => Promise<AccessKeys>
 
-/** One fetch at a time; what came is kept until shortly before it runs out. */
-const kept = (fetchKeys: () => Promise<Expiring>): Keys => {
-  let known: Expiring | undefined
-  let asking: Promise<Expiring> | undefined
-  return async () => {
-    if (known !== undefined && known.expiresAt - marginMs > Date.now()) return known
-    asking ??= fetchKeys().finally(() => {
-      asking = undefined
-    })
-    try {
-      known = await asking
-    } catch (error) {
-      // Keys that are still good serve while their source is away.
-      if (known === undefined || known.expiresAt <= Date.now()) throw error
-    }
-    return known
-  }
-}
-
 /** Throws an Error that names the field if the settings cannot lead to keys. */
 export const keysFrom = (settings: Sigv4Settings): Keys => {
   const base = source(settings)
   const { role } = settings
   if (role === undefined || settings.from === 'webIdentity') return base
-  return kept(async () => assumedRole(settings, role, await base()))
+  return kept(async () => assumedRole(settings, role, await base()), marginMs)
 }
 
 const source = (settings: Sigv4Settings): Keys => {
@@ -51,9 +33,9 @@ const source = (settings: Sigv4Settings): Keys => {
     case 'file':
       return async () => fromFile(settings.file, settings.profile)
     case 'webIdentity':
-      return kept(async () => webIdentityRole(settings))
+      return kept(async () => webIdentityRole(settings), marginMs)
     case 'container':
-      return kept(fromContainer)
+      return kept(fromContainer, marginMs)
     case 'chain':
       return fromChain()
   }
@@ -119,7 +101,9 @@ const fromContainer = async (): Promise<Expiring> => {
     headers: token === undefined ? {} : { authorization: token },
   })
   if (!answer.ok) throw new Error(`credential.sigv4: the container's credentials were refused (${answer.status})`)
-  const { AccessKeyId, SecretAccessKey, Token, Expiration } = (await answer.json()) as { [name: string]: string }
+  // What JSON.parse says of a text repeats a part of it.
+  const said = (await answer.json().catch(() => undefined)) as { [name: string]: string } | null | undefined
+  const { AccessKeyId, SecretAccessKey, Token, Expiration } = said ?? {}
   const keys = complete(
     { accessKeyId: AccessKeyId, secretAccessKey: SecretAccessKey, sessionToken: Token },
     "the container's answer",

@@ -14,7 +14,9 @@ const modes: { readonly [sentinel: string]: { readonly trailer: boolean } } = {
   'STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER': { trailer: true },
 }
 
-const checksum = /^x-amz-checksum-[a-z0-9]{3,20}$/
+/** Is this the name of a header that may come behind a body? */
+export const isChecksum = (name: string): boolean => /^x-amz-checksum-[a-z0-9]{3,20}$/i.test(name.trim())
+
 const maxTrailers = 1024
 
 const lineOf = (headers: readonly Header[], lower: string): string | undefined => {
@@ -44,7 +46,7 @@ export const unchunked = (headers: readonly Header[], bytes: Buffer): Plain => {
   const announced = lineOf(headers, 'x-amz-trailer')?.trim().toLowerCase()
   if ((announced !== undefined) !== mode.trailer) refuse('x-amz-trailer: it does not go with x-amz-content-sha256')
   const [trailer, ...more] = trailers.filter(([name]) => name !== 'x-amz-trailer-signature')
-  if (more.length > 0 || trailer?.[0] !== announced || (announced !== undefined && !checksum.test(announced)))
+  if (more.length > 0 || trailer?.[0] !== announced || (announced !== undefined && !isChecksum(announced)))
     refuse('x-amz-trailer: name the one checksum that follows the body')
   if (trailer !== undefined && lineOf(headers, trailer[0]) !== undefined)
     refuse(`${trailer[0]}: it is in the head and behind the body: send it once`)

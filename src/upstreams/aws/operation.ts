@@ -24,6 +24,12 @@ export const jsonType = /^application\/(?:x-amz-json-1\.[01]|json)$/
 /** `path` is canonical; for S3 it begins with the bucket. Undefined: nobody can tell. */
 export type Asking = { readonly scope: Scope; readonly call: Call; readonly path: string; readonly body: Body }
 
+/** Services that go by Action alone, and may find one in a body that is called JSON. */
+const goByAction: ReadonlySet<string> = new Set([
+  ...['autoscaling', 'cloudformation', 'ec2', 'elasticache', 'elasticbeanstalk', 'elasticloadbalancing', 'iam'],
+  ...['importexport', 'rds', 'redshift', 'sdb', 'sns', 'sts'],
+])
+
 /** @throws malformed for what names two operations, or one in a place where clients do not */
 export const operationOf = (asking: Asking): string | undefined | 'unread' => {
   const { scope, call, path, body } = asking
@@ -42,10 +48,12 @@ export const operationOf = (asking: Asking): string | undefined | 'unread' => {
   if (headerOf(call, 'smithy-protocol') !== undefined || !inBody.readable) return undefined
   if (named.length > 0 && call.query.length > 0 && (target !== undefined || body.kind === 'form'))
     refuse('query: the call has its parameters in the body as well: send them in one place')
-  if (target !== undefined) return ofTarget(call, path, target)
+  if (target !== undefined) return goByAction.has(scope.service) ? undefined : ofTarget(call, path, target)
   const [action] = named
   if (action === undefined) return rest(asking)
   if (!isQueryPath(scope.service, path)) refuse('path: a call that names its operation in Action goes to /')
+  const pairs = body.kind === 'form' ? body.pairs : call.query
+  if (pairs.some(([name]) => name.toLowerCase() === 'operation')) refuse('Operation: some services take it for Action')
   // A body that is no form may still be read as one where forms are expected.
   const plain = body.kind === 'none' || body.kind === 'form'
   return plain && (call.method === 'GET' || call.method === 'POST') ? wellFormed(action) : undefined
@@ -75,7 +83,8 @@ const isQueryPath = (service: string, path: string): boolean =>
   path === '/' || (service === 'sqs' && /^\/\d{12}\/[\w.-]{1,80}$/.test(path))
 
 const actionIn = (pairs: readonly (readonly [string, string])[], where: string): string | undefined => {
-  const found = pairs.filter(([name]) => name.toLowerCase() === 'action')
+  // Some readers trim names, or take what is in brackets for a place in a list.
+  const found = pairs.filter(([name]) => name.replace(/[^A-Za-z]/g, '').toLowerCase() === 'action')
   if (found.length > 1 || found.some(([name]) => name !== 'Action')) refuse(`${where}: write Action once, in this case`)
   return found[0]?.[1]
 }
@@ -96,6 +105,8 @@ const actionInBody = (
 
 const ofS3 = ({ call, path }: Asking): string | undefined => {
   if (path.includes('+')) refuse('path: write %2B for a plus, or %20 for a space')
+  // Not everybody who speaks S3 decodes the names it goes by.
+  if (/(?:^|&)[^=&]*[%+]/.test(call.rawQuery ?? '')) refuse('query: write its names without percent-encoding')
   const copies = headerOf(call, 'x-amz-copy-source') !== undefined
   const operation = operationAt({ service: 's3', method: call.method, path, query: call.query, copies })
   const said = call.query.filter(([name]) => name === 'x-id').map(([, value]) => value)

@@ -67,7 +67,10 @@ export const besides = (call: Call, operation: string, path: string, scope: Scop
 type Head = readonly [test: RegExp, name: string, access: Action['access']]
 
 const acls = /^x-amz-(?:acl$|grant-)/
-const bucketHeads: readonly Head[] = [[acls, 'PutBucketAcl', 'permissions']]
+const bucketHeads: readonly Head[] = [
+  [acls, 'PutBucketAcl', 'permissions'],
+  [/^x-amz-object-ownership$/, 'PutBucketOwnershipControls', 'permissions'],
+]
 const objectHeads: readonly Head[] = [
   [acls, 'PutObjectAcl', 'permissions'],
   [/^x-amz-tagging$/, 'PutObjectTagging', 'write'],

@@ -60,6 +60,9 @@ export type Asked = {
   readonly copies: boolean
 }
 
+/** Without a value these are not there at all to some who speak S3: ending an upload would be deleting the object. */
+const valued: ReadonlySet<string> = new Set(['annotationName', 'id', 'partNumber', 'uploadId', 'versionId'])
+
 const copying: ReadonlySet<string> = new Set(['CopyObject', 'UploadPartCopy'])
 
 /** Undefined if it is none that is known, or could be several. */
@@ -73,8 +76,9 @@ export const operationAt = (asked: Asked): string | undefined => {
     .filter(({ wanted, optional, operation }) => {
       if (isS3 && copying.has(operation) !== asked.copies) return false
       const has = wanted.every(([name, value]) => named.some(one => one[0] === name && (value ?? one[1]) === one[1]))
-      const knows = (name: string): boolean => optional.includes(name) || wanted.some(one => one[0] === name)
-      return has && (!isS3 || (named.every(([name]) => knows(name)) && !repeated(named)))
+      const knows = ([name, value]: Asked['query'][number]): boolean =>
+        (value !== '' || !valued.has(name)) && (optional.includes(name) || wanted.some(one => one[0] === name))
+      return has && (!isS3 || (named.every(knows) && !repeated(named)))
     })
   const best = Math.max(...fitting.map(rank))
   const [found, ...others] = fitting.filter(route => rank(route) === best)

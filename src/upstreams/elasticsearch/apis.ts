@@ -261,9 +261,23 @@ export const apiOf = (method: string, segments: readonly string[]): Api | undefi
   return { api, access, index: below ? first : undefined }
 }
 
+// Of old, a type stood where an id stands now: `/logs/_doc/_bulk` was a bulk request.
+const words: ReadonlySet<string> = new Set([
+  ...[...ofIndex, ...ofCluster].flatMap(([, path]) => path.split('/')).filter(part => part.startsWith('_')),
+  '_query',
+  '_percolate',
+  '_mpercolate',
+  '_search_template',
+  '_warmer',
+  '_optimize',
+  '_suggest',
+])
+
 const fits = (path: readonly string[], segments: readonly string[]): boolean => {
   const open = path.at(-1) === '{...}'
   if (open ? segments.length < path.length : segments.length !== path.length) return false
-  // An id may begin with anything but is never one of the server's own words where the table has none.
-  return path.every((part, at) => part === '{...}' || part === segments[at] || (part === '{}' && segments[at] !== ''))
+  return path.every((part, at) => {
+    const segment = segments[at] ?? ''
+    return part === '{...}' || part === segment || (part === '{}' && segment !== '' && !words.has(segment))
+  })
 }

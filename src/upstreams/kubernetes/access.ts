@@ -94,6 +94,9 @@ const clusterWide: ReadonlySet<string> = new Set([
   'storage.k8s.io/volumeattachments',
 ])
 
-/** Without a namespace and a name, may this request be about every namespace? */
-export const acrossNamespaces = ({ group, resource, namespace, name }: RequestInfo): boolean =>
-  namespace === '' && name === '' && !clusterWide.has(`${group}/${resource}`)
+/** Without a namespace and a name, may this request be about every namespace? A namespace that is created may be any. */
+export const acrossNamespaces = ({ verb, group, resource, namespace, name }: RequestInfo): boolean => {
+  if (namespace !== '' || name !== '') return false
+  const what = `${group}/${resource}`
+  return !clusterWide.has(what) || (what === '/namespaces' && !reading.has(verb))
+}

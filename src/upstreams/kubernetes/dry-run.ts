@@ -4,16 +4,38 @@ import type { RequestInfo } from './request-info.ts'
 
 export type DryRun = 'true' | 'false' | 'unknown'
 
+/** Groups that the API server answers for itself. Whoever answers for another may not know what a rehearsal is, and do it. */
+export const knowsRehearsals: ReadonlySet<string> = new Set([
+  '',
+  'admissionregistration.k8s.io',
+  'apiextensions.k8s.io',
+  'apps',
+  'autoscaling',
+  'batch',
+  'certificates.k8s.io',
+  'coordination.k8s.io',
+  'discovery.k8s.io',
+  'events.k8s.io',
+  'flowcontrol.apiserver.k8s.io',
+  'networking.k8s.io',
+  'node.k8s.io',
+  'policy',
+  'rbac.authorization.k8s.io',
+  'resource.k8s.io',
+  'scheduling.k8s.io',
+  'storage.k8s.io',
+])
 const rehearsable: ReadonlySet<string> = new Set(['create', 'update', 'patch', 'delete', 'deletecollection'])
 const deleting: ReadonlySet<string> = new Set(['delete', 'deletecollection'])
 
 /** Undefined for a verb that changes nothing by itself; 'unread' if the body says it. */
-export const dryRunOf = (
-  info: RequestInfo,
-  { query, contentLength }: Call,
-  body: Body,
-): DryRun | 'unread' | undefined => {
+export const dryRunOf = (info: RequestInfo, call: Call, body: Body): DryRun | 'unread' | undefined => {
   if (!rehearsable.has(info.verb)) return undefined
+  const said = askedFor(info, call, body)
+  return said === 'true' && !knowsRehearsals.has(info.group) ? 'unknown' : said
+}
+
+const askedFor = (info: RequestInfo, { query, contentLength }: Call, body: Body): DryRun | 'unread' => {
   const asked = query.filter(([name]) => name === 'dryRun').map(([, value]) => value)
   const said = saysAll(asked)
   if (said === 'true' && `${info.group}/${info.resource}/${info.subresource}` === '/serviceaccounts/token')

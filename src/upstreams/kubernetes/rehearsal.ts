@@ -2,24 +2,9 @@
 // only of groups that the API server answers for itself: whoever else does may not know what a rehearsal is, and would do it.
 import type { Body, Json } from '../../nouns.ts'
 import type { Rehearsal, Seen } from '../upstream.ts'
-import { dryRunOf } from './dry-run.ts'
+import { dryRunOf, knowsRehearsals } from './dry-run.ts'
 import type { RequestInfo } from './request-info.ts'
 
-const own: ReadonlySet<string> = new Set([
-  '',
-  'admissionregistration.k8s.io',
-  'apiextensions.k8s.io',
-  'apps',
-  'autoscaling',
-  'batch',
-  'coordination.k8s.io',
-  'discovery.k8s.io',
-  'networking.k8s.io',
-  'policy',
-  'rbac.authorization.k8s.io',
-  'scheduling.k8s.io',
-  'storage.k8s.io',
-])
 const rehearsed: ReadonlySet<string> = new Set(['create', 'update', 'patch', 'delete'])
 const subresources: ReadonlySet<string> = new Set(['', 'scale', 'status'])
 
@@ -27,7 +12,7 @@ const subresources: ReadonlySet<string> = new Set(['', 'scale', 'status'])
 export const rehearsalOf = (info: RequestInfo, { call, path, body }: Seen): Rehearsal | string => {
   if (call.upgrade !== undefined || !rehearsed.has(info.verb) || info.verbInPath || !subresources.has(info.subresource))
     return 'Kubernetes has no rehearsal of this'
-  if (!own.has(info.group) || info.resource === 'bindings')
+  if (!knowsRehearsals.has(info.group) || info.resource === 'bindings')
     return `who answers for ${info.group || info.resource} may not know rehearsals`
   if (dryRunOf(info, call, body) !== 'false') return 'it is a rehearsal itself, or may be one'
   const accept = ['Accept', 'application/json'] as const

@@ -1,0 +1,106 @@
+// Takes our own credential out of an upstream's answer, in case the upstream says it back: in head lines, in the body as it streams, in
+// trailers. Each byte of it becomes an asterisk, so that every length stays true. What the upstream compressed, or sends through a tunnel,
+// is not looked into.
+import type { Header } from './nouns.ts'
+
+/** Shorter ones would be found where they were never meant. */
+const shortest = 8
+
+type Taker = {
+  head(status: number, headers: readonly Header[], statusText: string): void
+  informational?(status: number, headers: readonly Header[]): void
+  data(chunk: Buffer): boolean
+  end(trailers: readonly Header[]): void
+}
+
+/** The same sink, behind which none of these secrets is seen. Without any it is the very same. */
+export const scrubbed = <T extends Taker>(sink: T, secrets: readonly string[]): T => {
+  const { needles, texts, tail } = soughtOf(secrets)
+  if (needles.length === 0) return sink
+  /** The end of what has come, as long as it may be the beginning of a secret. */
+  let kept: Buffer = Buffer.alloc(0)
+  const lines = (headers: readonly Header[]): readonly Header[] => scrubbedLines(headers, secrets)
+
+  return {
+    ...sink,
+    head: (status, headers, statusText) => sink.head(status, lines(headers), withStars(statusText, texts)),
+    ...(sink.informational === undefined
+      ? {}
+      : {
+          informational: (status: number, headers: readonly Header[]) => sink.informational?.(status, lines(headers)),
+        }),
+    data(chunk) {
+      const bytes = kept.length === 0 ? chunk : Buffer.concat([kept, chunk])
+      const found = spansIn(bytes, needles)
+      const end = beforeAll(found, beginning(bytes, needles, tail))
+      kept = Buffer.from(bytes.subarray(end))
+      return end === 0 || sink.data(covered(end === bytes.length ? bytes : bytes.subarray(0, end), found))
+    },
+    end(trailers) {
+      if (kept.length > 0) sink.data(kept)
+      sink.end(lines(trailers))
+    },
+  }
+}
+
+/** Head lines in which none of these secrets is seen. */
+export const scrubbedLines = (headers: readonly Header[], secrets: readonly string[]): readonly Header[] => {
+  const { texts } = soughtOf(secrets)
+  return headers.map(header =>
+    texts.some(secret => header[1].includes(secret)) ? [header[0], withStars(header[1], texts)] : header,
+  )
+}
+
+/** What is looked for, as bytes and as head lines have it; `tail`: of the longest all but one byte. */
+type Sought = { readonly needles: readonly Buffer[]; readonly texts: readonly string[]; readonly tail: number }
+
+const known = new WeakMap<readonly string[], Sought>()
+
+const soughtOf = (secrets: readonly string[]): Sought => {
+  const before = known.get(secrets)
+  if (before !== undefined) return before
+  const long = [...new Set(secrets)].map(secret => Buffer.from(secret)).filter(({ length }) => length >= shortest)
+  // A secret that is part of another one must not leave the rest of it.
+  const needles = long.sort((one, other) => other.length - one.length)
+  const texts = needles.map(needle => needle.toString('latin1'))
+  const sought = { needles, texts, tail: (needles[0]?.length ?? 1) - 1 }
+  known.set(secrets, sought)
+  return sought
+}
+
+const withStars = (text: string, secrets: readonly string[]): string =>
+  secrets.reduce((left, secret) => left.replaceAll(secret, '*'.repeat(secret.length)), text)
+
+type Span = { readonly start: number; readonly end: number }
+
+const spansIn = (bytes: Buffer, needles: readonly Buffer[]): readonly Span[] => {
+  const found: Span[] = []
+  for (const needle of needles)
+    for (let at = bytes.indexOf(needle); at >= 0; at = bytes.indexOf(needle, at + 1))
+      found.push({ start: at, end: at + needle.length })
+  return found
+}
+
+/** One secret may begin within another: none is cut in two. */
+const beforeAll = (spans: readonly Span[], end: number): number => {
+  const cut = spans.find(span => span.start < end && end < span.end)
+  return cut === undefined ? end : beforeAll(spans, cut.start)
+}
+
+/** The same bytes, or a copy in which every secret is covered. */
+const covered = (bytes: Buffer, spans: readonly Span[]): Buffer => {
+  const within = spans.filter(({ start }) => start < bytes.length)
+  if (within.length === 0) return bytes
+  const copy = Buffer.from(bytes)
+  for (const { start, end } of within) copy.fill('*', start, end)
+  return copy
+}
+
+/** Where the longest end begins that a secret begins with; the length where there is none. */
+const beginning = (bytes: Buffer, needles: readonly Buffer[], tail: number): number => {
+  for (let at = Math.max(0, bytes.length - tail); at < bytes.length; at++) {
+    const left = bytes.length - at
+    if (needles.some(needle => left < needle.length && bytes.compare(needle, 0, left, at) === 0)) return at
+  }
+  return bytes.length
+}
