@@ -102,9 +102,15 @@ export type Holdpoint = Peer & {
 export const startHoldpoint = async (
   place: Place,
   ruleCount: number,
-  options: { readonly nodeArgs?: readonly string[]; readonly config?: object } = {},
+  options: {
+    readonly nodeArgs?: readonly string[]
+    readonly config?: object
+    /** So many processes, on both cores; they need Redis as the store. */
+    readonly workers?: number
+  } = {},
 ): Promise<Holdpoint> => {
-  const dir = join(place.dir, `holdpoint-${ruleCount}`)
+  const { workers } = options
+  const dir = join(place.dir, workers === undefined ? `holdpoint-${ruleCount}` : `holdpoint-${workers}-workers`)
   await mkdir(dir)
   const [port, console] = [await place.port(), await place.port()]
   await writeFile(join(dir, 'rules.yaml'), JSON.stringify({ rules: rules(ruleCount) }))
@@ -138,7 +144,7 @@ export const startHoldpoint = async (
   )
   const startedAt = performance.now()
   const running = await start(
-    proxyCore,
+    workers === undefined ? proxyCore : `${proxyCore},${loadCore}`,
     [
       process.execPath,
       ...(options.nodeArgs ?? []),
@@ -146,13 +152,19 @@ export const startHoldpoint = async (
       'serve',
       '-c',
       join(dir, 'holdpoint.yaml'),
+      ...(workers === undefined ? [] : ['--workers', String(workers)]),
     ],
     port,
     { cwd: dir, env: { HOLDPOINT_LOG: 'warn' } },
   )
   const startMs = performance.now() - startedAt
   return {
-    name: ruleCount === 20 ? 'holdpoint' : `holdpoint, ${ruleCount} rules`,
+    name:
+      workers !== undefined
+        ? `holdpoint, ${workers} workers (Redis, both cores)`
+        : ruleCount === 20
+          ? 'holdpoint'
+          : `holdpoint, ${ruleCount} rules`,
     port,
     running,
     startMs,

@@ -22,9 +22,9 @@ process.once('exit', () => {
   for (const child of started) child.kill('SIGKILL')
 })
 
-/** Starts a program, on a core of its own if one is named, and waits until it listens. Throws with what it wrote if it ends first. */
+/** Starts a program, on a core (or several, `0,1`) if one is named, and waits until it listens. Throws with what it wrote if it ends first. */
 export const start = async (
-  core: number | undefined,
+  core: number | string | undefined,
   command: readonly string[],
   port: number,
   options: { readonly cwd?: string; readonly env?: { readonly [name: string]: string } } = {},

@@ -21,6 +21,10 @@ export const claimAt = (claims: Claims, name: string): Json | undefined => {
   return at
 }
 
+/** Does the token itself say that nobody checked the caller's e-mail address? Many say nothing. */
+export const isUnchecked = ({ email_verified: said }: Claims): boolean =>
+  said !== undefined && said !== true && said !== 'true'
+
 /** The first of the named claims that is there, as text. */
 const text = (claims: Claims, names: readonly string[]): string | undefined => {
   for (const name of names) {

@@ -16,6 +16,8 @@ const groupSize = 1_000
 const waitingMax = 20_000
 /** A store that has not answered by then counts as away. */
 const slowMs = 500
+/** How long a closing log waits for a step that is slow. */
+const closeMs = 10_000
 
 export type Recorder = {
   /** The text of an entry for a move or an opening. */
@@ -233,6 +235,12 @@ export const recorder = (options: {
       clearInterval(minute)
       countsOut()
       await flush()
+      // A step that is only slow gets its time: what waits behind it would be lost.
+      if (hanging !== undefined) {
+        const enough = new Promise<void>(resolve => setTimeout(resolve, closeMs).unref())
+        await Promise.race([hanging, enough])
+        await flush()
+      }
       closed = true
       clearTimeout(timer)
       if (waiting.length > 0)

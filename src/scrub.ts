@@ -19,6 +19,8 @@ export const scrubbed = <T extends Taker>(sink: T, secrets: readonly string[]): 
   if (needles.length === 0) return sink
   /** The end of what has come, as long as it may be the beginning of a secret. */
   let kept: Buffer = Buffer.alloc(0)
+  /** So many bytes at its beginning are the rest of one that was found. */
+  let rest = 0
   const lines = (headers: readonly Header[]): readonly Header[] => scrubbedLines(headers, secrets)
 
   return {
@@ -31,13 +33,14 @@ export const scrubbed = <T extends Taker>(sink: T, secrets: readonly string[]): 
         }),
     data(chunk) {
       const bytes = kept.length === 0 ? chunk : Buffer.concat([kept, chunk])
-      const found = spansIn(bytes, needles)
-      const end = beforeAll(found, beginning(bytes, needles, tail))
+      const found = [{ start: 0, end: rest }, ...spansIn(bytes, needles)]
+      const end = beginning(bytes, needles, tail)
       kept = Buffer.from(bytes.subarray(end))
+      rest = found.reduce((most, span) => Math.max(most, span.end - end), 0)
       return end === 0 || sink.data(covered(end === bytes.length ? bytes : bytes.subarray(0, end), found))
     },
     end(trailers) {
-      if (kept.length > 0) sink.data(kept)
+      if (kept.length > 0) sink.data(covered(kept, [{ start: 0, end: rest }]))
       sink.end(lines(trailers))
     },
   }
@@ -73,26 +76,24 @@ const withStars = (text: string, secrets: readonly string[]): string =>
 
 type Span = { readonly start: number; readonly end: number }
 
-const spansIn = (bytes: Buffer, needles: readonly Buffer[]): readonly Span[] => {
-  const found: Span[] = []
-  for (const needle of needles)
-    for (let at = bytes.indexOf(needle); at >= 0; at = bytes.indexOf(needle, at + 1))
-      found.push({ start: at, end: at + needle.length })
-  return found
-}
-
-/** One secret may begin within another: none is cut in two. */
-const beforeAll = (spans: readonly Span[], end: number): number => {
-  const cut = spans.find(span => span.start < end && end < span.end)
-  return cut === undefined ? end : beforeAll(spans, cut.start)
-}
+/** Those of one secret that overlap, as one that repeats itself may without end, are one span. */
+const spansIn = (bytes: Buffer, needles: readonly Buffer[]): readonly Span[] =>
+  needles.flatMap(needle => {
+    const found: { start: number; end: number }[] = []
+    for (let at = bytes.indexOf(needle); at >= 0; at = bytes.indexOf(needle, at + 1)) {
+      const last = found.at(-1)
+      if (last !== undefined && at <= last.end) last.end = at + needle.length
+      else found.push({ start: at, end: at + needle.length })
+    }
+    return found
+  })
 
 /** The same bytes, or a copy in which every secret is covered. */
 const covered = (bytes: Buffer, spans: readonly Span[]): Buffer => {
-  const within = spans.filter(({ start }) => start < bytes.length)
+  const within = spans.filter(({ start, end }) => start < Math.min(end, bytes.length))
   if (within.length === 0) return bytes
   const copy = Buffer.from(bytes)
-  for (const { start, end } of within) copy.fill('*', start, end)
+  for (const { start, end } of within) copy.fill('*', start, Math.min(end, bytes.length))
   return copy
 }
 

@@ -170,6 +170,7 @@ describe('the table', () => {
       'resource',
       'time',
       'upstream',
+      'when',
     ])
     expect(new Set(table.map(({ group }) => group)).size).toBe(table.length)
   })

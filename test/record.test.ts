@@ -161,6 +161,20 @@ describe('while the store is away', () => {
     await expect.poll(() => store.calls()).toEqual(['a', 'b'])
   })
 
+  it('waits for a store that is only slow before it closes, and loses nothing', async () => {
+    const store = logOf()
+    const record = start(store, { spool: false })
+    store.hang()
+    await allow(record, 'a')
+    await record.flush()
+    expect(record.trouble()).toBe('the store does not answer')
+    const closing = record.close()
+    setImmediate(() => store.letGo())
+    await closing
+    expect(store.calls().filter(call => call !== undefined)).toEqual(['a'])
+    expect(record.trouble()).toBeUndefined()
+  })
+
   it('waits for each entry if it has to be strict', async () => {
     const store = logOf()
     const record = start(store, { spool: false, strict: true })

@@ -54,6 +54,14 @@ describe('bytes', () => {
     )
   })
 
+  test('one that repeats itself is covered wherever it overlaps, and little of it is kept back', () => {
+    const same = 'a'.repeat(16)
+    const { text, pieces } = through(Array(40).fill(Buffer.alloc(65_536, 'a')), [same])
+    expect(text).toBe('*'.repeat(40 * 65_536))
+    expect(pieces).toHaveLength(41)
+    expect(through([Buffer.from('x'), Buffer.from(same), Buffer.from('aab')], [same]).text).toBe(`x${'*'.repeat(18)}b`)
+  })
+
   test('what cannot be its beginning is not kept back', () => {
     expect(through([Buffer.from('data: 1\n\n'), Buffer.from('data: abc')], [secret]).pieces[0]).toBe('data: 1\n\n')
   })

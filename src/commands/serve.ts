@@ -104,7 +104,6 @@ const started = async (
   close: () => Promise<void>,
 ): Promise<Serving> => {
   const access = accessLog(env.HOLDPOINT_LOG, env.HOLDPOINT_ACCESS)
-  closers.push(() => access.close())
   let settings = first
   let problems: readonly Finding[] = []
   const clock = Date.now
@@ -244,7 +243,10 @@ const started = async (
   })
   // First of all on the way down: nobody is held any more, and what is being sent is let finish.
   closers.push(() => theGate.drain())
-  closers.unshift(() => closePools())
+  closers.unshift(
+    () => access.close(),
+    () => closePools(),
+  )
 
   noted(parts, { kind: 'config.loaded', config: first.hash })
   const health = await store.health()

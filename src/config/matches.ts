@@ -7,7 +7,7 @@ import type { CredentialSettings, Match, Outcome, Upstream, ValueTest } from '..
 import { mcp } from '../upstreams/mcp.ts'
 import { testValue } from '../value.ts'
 import type { Names } from './approvers.ts'
-import { noPaths, unfit } from './asked.ts'
+import { askedOf, noPaths, unfit } from './asked.ts'
 import { encodedDelimiters } from './globs.ts'
 import type { Path } from './source.ts'
 import { type Reader, unknownName } from './strict.ts'
@@ -45,6 +45,7 @@ export const checkMatch = (
   }
   checkGlobs(reader, match, then, path)
   if (covered.length > 0 && covered.every(({ kind }) => kind === 'http')) checkHttp(reader, match, path)
+  else if (covered.length > 0) checkKinds(reader, match, path, [...new Set(covered.map(({ kind }) => kind))])
 }
 
 const volatileJson: { readonly [kind: string]: readonly string[] | undefined } = { mcp: mcp.volatileJson }
@@ -103,4 +104,42 @@ const checkHttp = (reader: Reader, match: Match, path: Path): void => {
       'never fits: the only field of an http upstream is "upgrade", which is "websocket" where a call asks for a tunnel; remove it',
       'key',
     )
+}
+
+// What the actions of a kind begin with, and their fields. Those of AWS begin with the name of a service.
+const sqlActions = { begins: 'sql:', fields: ['statement', 'database', 'table'] }
+const actionsOf: { readonly [kind: string]: { readonly begins: string; readonly fields: readonly string[] } } = {
+  http: { begins: 'http:', fields: ['upgrade'] },
+  clickhouse: sqlActions,
+  influxdb: sqlActions,
+  sql: sqlActions,
+  postgrest: { begins: 'postgrest:', fields: ['schema', 'filtered'] },
+  elasticsearch: { begins: 'es:', fields: ['api', 'index'] },
+  graphql: { begins: 'graphql:', fields: ['operation', 'inline', 'upgrade'] },
+}
+
+const checkKinds = (reader: Reader, match: Match, path: Path, kinds: readonly Upstream['kind'][]): void => {
+  const known = kinds.flatMap(kind => actionsOf[kind] ?? [])
+  // Of a kind that is not in the table nothing is known.
+  if (known.length < kinds.length) return
+  const begins = [...new Set(known.map(one => one.begins))]
+  const possible = new Set(known.flatMap(one => one.fields))
+  for (const { how, written } of askedOf(match.action))
+    if ((how === 'glob' || how === 'is') && !begins.some(one => mayBegin(written, how, one)))
+      reader.say(
+        [...path, 'action'],
+        `never fits: "${written}" is no action of ${kinds.join(' or ')}; they begin with ${begins.map(one => `"${one}"`).join(' or ')}`,
+      )
+  for (const field of Object.keys(match.fields ?? {}).filter(name => !possible.has(name)))
+    reader.say(
+      [...path, 'fields', field],
+      `never fits: the fields of ${kinds.join(' or ')} are ${[...possible].map(name => `"${name}"`).join(', ')}`,
+      'key',
+    )
+}
+
+/** Can what begins like this fit a glob or an exact text? */
+const mayBegin = (written: string, how: 'glob' | 'is', begins: string): boolean => {
+  const literal = how === 'is' ? written : (written.split('*')[0] ?? '')
+  return literal.startsWith(begins) || (how === 'glob' && literal.length < written.length && begins.startsWith(literal))
 }

@@ -1,6 +1,6 @@
 // The match keys of one rule as compiled tests, cheap ones first and those that need the body last.
 // Of several values one that fits is enough in a hold or deny rule; in an allow rule all must.
-import { claimAt } from '../claims.ts'
+import { claimAt, isUnchecked } from '../claims.ts'
 import type { Action, Body, Call, Caller, Json } from '../nouns.ts'
 import { type PathTest, pathTest } from '../path.ts'
 import type { Match, Rule, Upstream, ValueTest } from '../settings.ts'
@@ -192,7 +192,10 @@ const caller = (tests: CallerTests | undefined, fold: Fold, issuers: ReadonlySet
       test: ({ caller }) => onValues(fold, [caller.client, ...caller.actors.map(actor => actor.client)], client),
     },
     group && { key: 'caller.group', test: ({ caller }) => group(caller) },
-    one('caller.email', compiled(lowerCase(tests.email), 'text'), ({ caller }) => caller.email?.toLowerCase()),
+    // An address that nobody checked may be anybody's: what it is cannot be told.
+    one('caller.email', compiled(lowerCase(tests.email), 'text'), ({ caller }) =>
+      caller.email !== undefined && isUnchecked(caller.claims) ? null : caller.email?.toLowerCase(),
+    ),
     ...Object.entries(tests.claim ?? {}).map(([name, test]) =>
       one(`caller.claim ${name}`, compileTest(test), ({ caller }) => claimAt(caller.claims, name)),
     ),
