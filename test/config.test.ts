@@ -91,6 +91,29 @@ rules:
     for (const one of found) expect(one).toMatch(/^holdpoint\.yaml:9:/)
   })
 
+  test.each([
+    ['es', '{ action: "k8s:delete pods" }', 'is no action of elasticsearch; they begin with "es:"'],
+    ['es', '{ fields: { table: users } }', 'never fits: the fields of elasticsearch are "api", "index"'],
+    ['es', '{ action: "es:*", fields: { index: "logs-*" } }', undefined],
+    ['es', '{ action: "*:delete" }', undefined],
+    ['ch', '{ action: "postgrest:delete" }', 'is no action of clickhouse; they begin with "sql:"'],
+    ['ch', '{ action: ["sql:drop", { matches: "x.*" }] }', undefined],
+    ['[es, ch]', '{ action: "sql:drop" }', undefined],
+    ['[es, ch]', '{ action: "graphql:query" }', 'is no action of elasticsearch or clickhouse'],
+    ['gr', '{ fields: { inline: "no", table: t } }', 'never fits: the fields of graphql are "operation"'],
+  ])('of an upstream of another kind than http: %s %s', async (upstream, match, problem) => {
+    const yaml = `version: 1
+upstreams:
+  - { name: es, kind: elasticsearch, url: "https://e.internal", at: { prefix: /e } }
+  - { name: ch, kind: clickhouse, url: "https://c.internal", at: { prefix: /c } }
+  - { name: gr, kind: graphql, url: "https://g.internal/graphql", at: { prefix: /g } }
+rules:
+  - { name: r, match: { upstream: ${upstream}, ${match.slice(1, -1)} }, then: deny }
+`
+    const found = await problemsOf(await files({ 'holdpoint.yaml': yaml }))
+    expect(found).toEqual(problem === undefined ? [] : [expect.stringContaining(problem)])
+  })
+
   test('a file that is not there', async () => {
     expect(await problemsOf(join(folder, 'none.yaml'))).toEqual(['none.yaml:1:1: this file cannot be read (ENOENT)'])
   })

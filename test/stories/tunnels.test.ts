@@ -239,7 +239,7 @@ test('bytes before the answer, and a handshake behind an unanswered request, ope
     `${handshake('/live/open/a', [`Authorization: Bearer ${stage.token}`])}GET /live/open/b HTTP/1.1\r\n\r\n`,
   )
   await early.closed
-  expect(early.text()).toBe('')
+  expect(early.text()).toMatch(/^HTTP\/1\.1 400 [\s\S]*Connection: close/)
   const late = await open('/live/shell/early')
   await waiting(ana)
   late.socket.write('x')

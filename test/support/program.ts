@@ -94,7 +94,10 @@ const launch = (
 /** Starts `holdpoint serve` and waits until it says that it is ready; throws with its output if it ends instead. */
 export const startHoldpoint = async (options: ProgramOptions): Promise<Program> => {
   const dir = options.dir ?? (await workDir(options))
-  const child = launch(['serve', '--config', join(dir, 'holdpoint.yaml'), ...(options.args ?? [])], { cwd: dir, env: options.env ?? {} })
+  const child = launch(['serve', '--config', join(dir, 'holdpoint.yaml'), ...(options.args ?? [])], {
+    cwd: dir,
+    env: options.env ?? {},
+  })
   const closed = once(child, 'close') as Promise<[number | null]>
   child.stdout?.resume()
   const lines: LogLine[] = []
