@@ -173,6 +173,13 @@ test('once it does not wait any more there is nothing to press but Open, and it 
   expect(textsOf(messageOf(notice({ state: 'denied', by: 'Ana' }, { comment: 'too much' })))).toContain('too much')
 })
 
+test('whoever was not asked, because the glass was broken, is told so', () => {
+  const verdicts = [{ reviewer: 'Zoe', verdict: 'break_glass', at: 0 }] as const
+  for (const state of ['approved', 'delivered', 'failed', 'unknown', 'lapsed'] as const)
+    expect(outcomeOf(notice({ state, by: 'Zoe', verdicts }))).toMatch(/break-glass.*by Zoe/)
+  expect(outcomeOf(notice({ state: 'delivered', by: 'Ana' }))).not.toContain('break-glass')
+})
+
 test('it keeps within the limits of Slack, whatever the hold says', () => {
   const long = 'y'.repeat(5_000)
   const message = messageOf(

@@ -18,20 +18,23 @@ export const requestText = ({ request: { method, target, headers, body } }: Show
 /** What became of it, in one line; undefined while it waits. */
 export const outcomeOf = (notice: Notice): string | undefined => {
   const by = notice.by === undefined ? '' : ` by ${notice.by}`
+  // Whoever was to decide it, and was not asked, is told so.
+  const glass = notice.verdicts.some(({ verdict }) => verdict === 'break_glass')
+  const approved = `${glass ? 'Let go in an emergency (break-glass), without the votes of its rule,' : 'Approved'}${by}`
   switch (notice.state) {
     case 'pending':
       return undefined
     case 'approved':
     case 'released':
-      return `Approved${by}, not sent yet`
+      return `${approved}, not sent yet`
     case 'delivered':
-      return `Approved${by}, delivered${notice.status === undefined ? '' : ` (${notice.status})`}`
+      return `${approved}, delivered${notice.status === undefined ? '' : ` (${notice.status})`}`
     case 'failed':
-      return `Approved${by}, could not be delivered`
+      return `${approved}, could not be delivered`
     case 'unknown':
-      return `Approved${by}, sent; what became of it is not known`
+      return `${approved}, sent; what became of it is not known`
     case 'lapsed':
-      return `Approved${by}, not fetched in time; nothing was sent`
+      return `${approved}, not fetched in time; nothing was sent`
     case 'void':
       return 'Void: rules, caller or upstream changed; nothing was sent'
     case 'expired':
