@@ -20,7 +20,22 @@ type Readiness = { readonly ready: boolean; readonly [what: string]: unknown }
 export const adminServer = (admin: Admin): Server => {
   const { parts } = admin
   parts.meter.watch(() => reading(admin))
-  return createServer((request, response) => {
+  return speaking({
+    ready: () => readiness(admin),
+    metrics: () => parts.meter.text(),
+    type: parts.meter.contentType,
+    failed: error => parts.log.error({ err: toError(error) }, 'metrics cannot be read'),
+  })
+}
+
+/** What is asked at the admin port, answered for one process or for several. */
+export const speaking = (about: {
+  readonly ready: () => Promise<Readiness>
+  readonly metrics: () => Promise<string>
+  readonly type: string
+  readonly failed: (error: unknown) => void
+}): Server =>
+  createServer((request, response) => {
     const send = (status: number, type: string, text: string): void => {
       response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' })
       response.end(request.method === 'HEAD' ? undefined : text)
@@ -30,21 +45,20 @@ export const adminServer = (admin: Admin): Server => {
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, { error: 'use GET' })
     if (path === '/livez') return answer(200, { live: true })
     if (path === '/readyz')
-      return void readiness(admin).then(
+      return void about.ready().then(
         ready => answer(ready.ready ? 200 : 503, ready),
         () => answer(503, { ready: false }),
       )
     if (path === '/metrics')
-      return void parts.meter.text().then(
-        text => send(200, parts.meter.contentType, text),
+      return void about.metrics().then(
+        text => send(200, about.type, text),
         error => {
-          parts.log.error({ err: toError(error) }, 'metrics cannot be read')
+          about.failed(error)
           answer(500, { error: 'metrics cannot be read' })
         },
       )
     answer(404, { error: 'there are /livez, /readyz and /metrics here' })
   })
-}
 
 const healthOf = async ({ store }: Parts): Promise<Omit<StoreHealth, 'durability'> & Partial<StoreHealth>> =>
   store.health().catch(error => ({ ok: false, notes: [toError(error).message] }))

@@ -1,7 +1,8 @@
 // `serve --workers N`: several processes behind the same ports of one machine, each a whole replica. The first process only starts them,
 // starts one again that ended by itself, passes signals on, and speaks for all of them on the admin listener.
 import cluster, { type Worker } from 'node:cluster'
-import { createServer } from 'node:http'
+import { speaking } from '../admin.ts'
+import { toError } from '../errors.ts'
 import { listening } from '../listen.ts'
 import type { Log } from '../log.ts'
 import { mergedMetrics, metricsType } from '../metrics.ts'
@@ -85,10 +86,9 @@ export const startWorkers = async (count: number, admin: Listen, log: Log): Prom
         if (worker === undefined) return Promise.resolve(undefined)
         const id = ++questions
         return new Promise<unknown>(resolve => {
-          const late = setTimeout(() => resolve(undefined), askMs)
+          setTimeout(() => resolve(undefined), askMs).unref()
           asked.set(id, resolve)
           worker.send({ ask: what, id } satisfies Question, error => error && resolve(undefined))
-          void Promise.resolve().then(() => late.unref())
         }).finally(() => asked.delete(id))
       }),
     )
@@ -110,7 +110,7 @@ export const startWorkers = async (count: number, admin: Listen, log: Log): Prom
     const ready = await Promise.all(Array.from({ length: count }, (_, index) => start(index + 1, againMs)))
     const [first] = ready
     if (first === undefined) throw new Error('--workers: start at least one')
-    const server = await listening(speaker(ask), admin, 'admin')
+    const server = await listening(speaker(ask, log), admin, 'admin')
     const onHangup = (): void => {
       for (const worker of workers.values()) worker.process.kill('SIGHUP')
     }
@@ -131,24 +131,13 @@ export const startWorkers = async (count: number, admin: Listen, log: Log): Prom
 }
 
 /** The admin listener for all of them: ready only if each of them is, metrics added up. */
-const speaker = (ask: (what: Question['ask']) => Promise<readonly unknown[]>) =>
-  createServer((request, response) => {
-    const send = (status: number, type: string, text: string): void => {
-      response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' })
-      response.end(request.method === 'HEAD' ? undefined : text)
-    }
-    const answer = (status: number, body: unknown): void => send(status, 'application/json', JSON.stringify(body))
-    const path = request.url?.split('?', 1)[0]
-    if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, { error: 'use GET' })
-    if (path === '/livez') return answer(200, { live: true })
-    if (path === '/readyz')
-      return void ask('ready').then(all => {
-        const ready = all.every(one => (one as { readonly ready?: boolean } | undefined)?.ready === true)
-        answer(ready ? 200 : 503, { ready, workers: all.map(one => one ?? { ready: false }) })
-      })
-    if (path === '/metrics')
-      return void ask('metrics').then(async all =>
-        send(200, metricsType, await mergedMetrics(all.filter(one => one !== undefined))),
-      )
-    answer(404, { error: 'there are /livez, /readyz and /metrics here' })
+const speaker = (ask: (what: Question['ask']) => Promise<readonly unknown[]>, log: Log) =>
+  speaking({
+    async ready() {
+      const workers = (await ask('ready')).map(one => (one ?? { ready: false }) as { readonly ready: boolean })
+      return { ready: workers.every(({ ready }) => ready), workers }
+    },
+    metrics: async () => mergedMetrics((await ask('metrics')).filter(one => one !== undefined)),
+    type: metricsType,
+    failed: error => log.error({ err: toError(error) }, 'metrics cannot be read'),
   })
