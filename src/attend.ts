@@ -1,5 +1,7 @@
 // A held call from its caller's side: opens a hold or re-attaches to the one there is, waits with it, and ends in exactly one answer.
 // Any number of callers may be attached, here or on other replicas; one of them (or, for an async hold, Holdpoint itself) releases it.
+
+import type { Taker } from './deliver.ts'
 import { type ErrorCode, HoldpointError } from './errors.ts'
 import { limitsOf } from './grant.ts'
 import {
@@ -29,7 +31,7 @@ import type { Prefer } from './prefer.ts'
 import { preview } from './preview.ts'
 import { shortest } from './ready.ts'
 import { aboutHold } from './record.ts'
-import { release, type Taker } from './release.ts'
+import { release } from './release.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
 import { live } from './states.ts'
 import type { Opened, Opening } from './store/store.ts'
