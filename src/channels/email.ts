@@ -1,6 +1,6 @@
 // E-mail: that there is a call, its rule and upstream, and a link; never a value of a call. Over TLS with a certificate that fits, unless the
 // server is this machine or the configuration insists. A repetition has the same Message-ID.
-import { createTransport } from 'nodemailer'
+import type { Transporter } from 'nodemailer'
 import type { EmailSettings } from '../settings.ts'
 import { type Channel, type Notice, Unreached } from './channel.ts'
 import { followUpOf, titleOf, utc, worthSaying } from './outcome.ts'
@@ -9,21 +9,24 @@ const timeoutMs = 8_000
 
 export const email = (settings: EmailSettings): Channel => {
   const { host, port, security, ca, user, password, from, to } = settings
-  const transport = createTransport({
-    host,
-    port,
-    secure: security === 'tls',
-    requireTLS: security === 'starttls',
-    ignoreTLS: security === 'none',
-    tls: { minVersion: 'TLSv1.2', ...(ca === undefined ? {} : { ca }) },
-    ...(user === undefined || password === undefined ? {} : { auth: { user, pass: password } }),
-    connectionTimeout: timeoutMs,
-    greetingTimeout: timeoutMs,
-    socketTimeout: timeoutMs,
-    disableFileAccess: true,
-    disableUrlAccess: true,
-    logger: false,
-  })
+  // Loaded with the first mail: most gates send none.
+  let connected: Promise<Transporter> | undefined
+  const connect = async (): Promise<Transporter> =>
+    (await import('nodemailer')).createTransport({
+      host,
+      port,
+      secure: security === 'tls',
+      requireTLS: security === 'starttls',
+      ignoreTLS: security === 'none',
+      tls: { minVersion: 'TLSv1.2', ...(ca === undefined ? {} : { ca }) },
+      ...(user === undefined || password === undefined ? {} : { auth: { user, pass: password } }),
+      connectionTimeout: timeoutMs,
+      greetingTimeout: timeoutMs,
+      socketTimeout: timeoutMs,
+      disableFileAccess: true,
+      disableUrlAccess: true,
+      logger: false,
+    })
   const domain = from.slice(from.lastIndexOf('@') + 1)
   return {
     name: settings.name,
@@ -31,7 +34,8 @@ export const email = (settings: EmailSettings): Channel => {
     async tell(notice) {
       if (!worthSaying(notice)) return undefined
       try {
-        await transport.sendMail({
+        connected ??= connect()
+        await (await connected).sendMail({
           from: { name: 'Holdpoint', address: from },
           to: to.map(address => ({ name: '', address })),
           subject: subjectOf(notice),
