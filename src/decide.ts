@@ -1,7 +1,7 @@
 // A verdict's whole way, and the only place that approves. Whoever asks, through whatever door, ends here with a Reviewer:
 // is the hold theirs to see, are they behind the call, do they qualify, is it still the call they saw, does it make enough votes.
 // Judged on one revision and moved on that revision: if anything changed in between, it is judged again.
-import { coolDownMs, denialOf } from './attend.ts'
+
 import { besides } from './beside.ts'
 import { commentOf } from './comment.ts'
 import type { Desk, GrantWord } from './console/desk.ts'
@@ -15,6 +15,7 @@ import { endToldMs, openRequest, openView, signVerdict, viewOf } from './hold.ts
 import { confirmUnseen, hiddenOf, looks } from './looks.ts'
 import { printable } from './mask.ts'
 import type { Hold, HoldView, Reviewer, Verdict } from './nouns.ts'
+import { coolDownMs, denialOf } from './open.ts'
 import type { Parts } from './parts.ts'
 import { reviewerKeys } from './people.ts'
 import { rulesNow, shortest } from './ready.ts'

@@ -1,6 +1,4 @@
 import { assertions } from '../../src/assertion.ts'
-// The console in this process, with a real store, the real desk, a clock that a test can move, and holds that a test opens by itself.
-import { openHold } from '../../src/attend.ts'
 import { browser } from '../../src/commands/demo/browser.ts'
 import { consoleClient, type Idp, type Person, reviewerClient } from '../../src/commands/demo/idp.ts'
 import { freePorts } from '../../src/commands/demo/ports.ts'
@@ -14,6 +12,8 @@ import { identifier } from '../../src/identify.ts'
 import { makeLog } from '../../src/log.ts'
 import { newMeter } from '../../src/metrics.ts'
 import type { Caller, Hold, Reviewer } from '../../src/nouns.ts'
+// The console in this process, with a real store, the real desk, a clock that a test can move, and holds that a test opens by itself.
+import { openHold } from '../../src/open.ts'
 import type { Parts } from '../../src/parts.ts'
 import { peopleBehind } from '../../src/people.ts'
 import { recorder } from '../../src/record.ts'
