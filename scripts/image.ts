@@ -1,10 +1,13 @@
 // `node scripts/image.ts FOLDER`: assembles what the image has in /app: the built program, its dependencies for production, and nothing
 // to build, test or install with. The Dockerfile runs it; so does test/image.test.ts, without a container engine.
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, rmSync } from 'node:fs'
+import { chownSync, cpSync, mkdirSync, rmSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from './build.ts'
+
+/** Whom the Dockerfile runs it as. */
+const user = 65_532
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
@@ -31,6 +34,13 @@ export const image = (to: string): void => {
     ['LICENSE', 'LICENSE'],
   ] as const)
     cpSync(join(root, from), join(to, name), { recursive: true })
+  // What V8 makes of the program is read from there at every start (bin/holdpoint.js), by each user from a folder of their own. Help loads
+  // every command.
+  const cache = join(to, '.cache')
+  const identity = process.getuid?.() === 0 ? { uid: user, gid: user } : {}
+  mkdirSync(cache)
+  if (identity.uid !== undefined) chownSync(cache, user, user)
+  execFileSync(process.execPath, [join(to, 'bin/holdpoint.js'), '--help'], { stdio: 'ignore', ...identity })
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -2,6 +2,7 @@
 // replicas; one of them (or, for an async hold, Holdpoint itself) releases it.
 import type { Taker } from './deliver.ts'
 import { type ErrorCode, HoldpointError } from './errors.ts'
+import { grantable } from './grant.ts'
 import { openAnswer, readHold } from './hold.ts'
 import type { Identified } from './identify.ts'
 import type { Hold, KeptAnswer } from './nouns.ts'
@@ -13,6 +14,7 @@ import { release } from './release.ts'
 import type { Settings } from './settings.ts'
 import { live } from './states.ts'
 import { statusUrl } from './task.ts'
+import type { Watch } from './watch.ts'
 
 export type Wait = {
   readonly settings: Settings
@@ -22,15 +24,40 @@ export type Wait = {
   readonly prefer: Prefer
   /** How long to block, counted from now. */
   readonly waitMs: number
-  /** Aborts when the caller is gone (`gone`) or this process is shutting down (`drain`). */
-  readonly gone: AbortSignal
+  readonly ear: Ear
+  /** Aborts when this process is shutting down; whoever aborts it wakes the ears. */
   readonly drain: AbortSignal
   readonly taker: Extract<Taker, { readonly kind: 'caller' }>
   /** Told, each time the call goes on waiting, what it waits for. */
   readonly waits?: (text: string) => void
   /** The call came with an Idempotency-Key: its hold's end is its answer for as long as the key is kept. */
   readonly keyed: boolean
+  /** The hold, if it was opened a moment ago by this very call: the first look takes it, so that it is not kept. */
+  opened?: Hold | undefined
 }
+
+/**
+ * What a waiting call hears, in one small object: ten thousand of them wait at once. Whoever changes it calls `wake`. It listens before
+ * the hold is looked at, so that no change in between is missed.
+ */
+export type Ear = {
+  /** The newest revision of the hold that somebody told of. */
+  told: number
+  /** The caller hung up. */
+  gone: boolean
+  /** It has waited for as long as it may. */
+  over: boolean
+  wake(): void
+}
+
+export const newEar = (): Ear => ({ told: 0, gone: false, over: false, wake() {} })
+
+/** Lets an ear hear of a hold, until the returned function is called. */
+export const listen = (watch: Watch, id: string, ear: Ear): (() => void) =>
+  watch.on(id, rev => {
+    ear.told = Math.max(ear.told, rev)
+    ear.wake()
+  })
 
 /** How a wait ends well: the answer went to the caller, is kept and can be replayed, or (async) the hold simply goes on. */
 export type Ended =
@@ -38,55 +65,67 @@ export type Ended =
   | { readonly word: 'kept'; readonly answer: KeptAnswer }
   | { readonly word: 'waiting'; readonly hold: Hold }
 
+/** What a wait remembers from one look to the next. */
+type Past = { first: boolean; wasLive: boolean; tried: number }
+
 /**
- * Waits with a hold until it ends, can be released, or the waiting is over.
+ * Waits with a hold until it ends, can be released, or the waiting is over. Its ear listens already.
  * @throws the error of the hold's end, hold_pending or shutting_down
  */
 export const attend = async (parts: Parts, id: string, wait: Wait): Promise<Ended> => {
-  const over = new AbortController()
-  const timer = setTimeout(() => over.abort(), wait.waitMs)
-  const until = AbortSignal.any([over.signal, wait.gone, wait.drain])
-  let wasLive = false
+  const { ear } = wait
+  const timer = setTimeout(() => {
+    ear.over = true
+    ear.wake()
+  }, wait.waitMs)
+  const past: Past = { first: true, wasLive: false, tried: -1 }
   try {
-    for (let tried = -1, first = true; ; ) {
-      const woken = wakened(parts, id, until)
-      try {
-        const hold = await readHold(parts.store, parts.keys, id)
-        if (hold === undefined)
-          throw new HoldpointError('unknown_hold', 'The hold is gone. The same call asks for a new approval.')
-        wasLive ||= live.has(hold.state)
-        const ended = await step(parts, hold, wait, wasLive || wait.keyed, first)
-        // Somebody else moved it: look again at once, but never twice at the same revision.
-        if (ended === 'again' && hold.rev !== tried) {
-          tried = hold.rev
-          continue
-        }
-        first = false
-        if (ended !== 'wait' && ended !== 'again') return ended
-        if (until.aborted) return stillWaiting(hold, wait)
-        wait.waits?.(`${whatFor(hold, wait)}${hold.state === 'pending' ? '; waiting for approval' : ''}`)
-        await woken.next
-      } finally {
-        woken.stop()
-      }
+    let seen = await look(parts, id, wait, past)
+    while (typeof seen === 'number') {
+      while (ear.told <= seen && !isOver(wait))
+        await new Promise<void>(resolve => {
+          ear.wake = resolve
+        })
+      seen = await look(parts, id, wait, past)
     }
+    return seen
   } finally {
     clearTimeout(timer)
   }
 }
 
-// Registered before the hold is read, so that no change in between is missed.
-const wakened = (parts: Parts, id: string, until: AbortSignal): { next: Promise<void>; stop(): void } => {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  const wake = (): void => resolve()
-  const off = parts.watch.on(id, wake)
-  until.addEventListener('abort', wake, { once: true })
-  return {
-    next: promise,
-    stop() {
-      off()
-      until.removeEventListener('abort', wake)
-    },
+// Where a grant may let it go, what the store knows of earlier ones counts, so it is read.
+const taken = (parts: Parts, wait: Wait): Hold | undefined => {
+  const { opened } = wait
+  wait.opened = undefined
+  return opened === undefined || opened.facts.async || grantable(opened, parts.settings()) ? undefined : opened
+}
+
+const read = (parts: Parts, id: string, { ear }: Wait): Promise<Hold | undefined> => {
+  ear.told = 0
+  return readHold(parts.store, parts.keys, id)
+}
+
+const isOver = ({ ear, drain }: Wait): boolean => ear.gone || ear.over || drain.aborted
+
+/** Looks at the hold until it ends, or goes on as it is: then at this revision. Whatever was read of it is gone while the call waits. */
+const look = async (parts: Parts, id: string, wait: Wait, past: Past): Promise<Ended | number> => {
+  for (;;) {
+    const hold = taken(parts, wait) ?? (await read(parts, id, wait))
+    if (hold === undefined)
+      throw new HoldpointError('unknown_hold', 'The hold is gone. The same call asks for a new approval.')
+    past.wasLive ||= live.has(hold.state)
+    const ended = await step(parts, hold, wait, past.wasLive || wait.keyed, past.first)
+    // Somebody else moved it: look again at once, but never twice at the same revision.
+    if (ended === 'again' && hold.rev !== past.tried) {
+      past.tried = hold.rev
+      continue
+    }
+    past.first = false
+    if (ended !== 'wait' && ended !== 'again') return ended
+    if (isOver(wait)) return stillWaiting(hold, wait)
+    wait.waits?.(`${whatFor(hold, wait)}${hold.state === 'pending' ? '; waiting for approval' : ''}`)
+    return hold.rev
   }
 }
 
@@ -116,12 +155,12 @@ const step = async (
           )
     case 'pending': {
       // A grant is asked for when a call comes, not while it waits: then it is its reviewers' to decide.
-      if (!first || facts.async || wait.prefer.async || wait.gone.aborted) return 'wait'
+      if (!first || facts.async || wait.prefer.async || wait.ear.gone) return 'wait'
       const released = await release(parts, hold, wait.taker)
       return released.word === 'answered' ? released : released.word === 'held' ? 'wait' : 'again'
     }
     case 'approved': {
-      if (facts.async || wait.prefer.async || wait.gone.aborted) return 'wait'
+      if (facts.async || wait.prefer.async || wait.ear.gone) return 'wait'
       // The call has waited: its token may have been taken back meanwhile. The approval stands for one that is still good.
       const caller = await wait.again(parts.settings())
       if (caller === undefined)

@@ -1,13 +1,12 @@
 // Reads the configuration: one YAML file and the rule files that it names become one immutable snapshot, or the list of everything
 // that is wrong with them. Nothing starts on a bad file. Paths in a file are relative to the folder of the configuration file.
-import { readdir, readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { minimatch } from 'minimatch'
 import type { z } from 'zod'
 import { checkUrls } from './config/aws.ts'
 import { withCertificates } from './config/certificates.ts'
 import { buildChannels } from './config/channels.ts'
 import { type Doubt, doubts } from './config/doubts.ts'
+import { filesOf, isGlob, type Looked, readText } from './config/files.ts'
 import { hashOf } from './config/hash.ts'
 import { interpolate, literalKeys } from './config/interpolate.ts'
 import { buildIssuer, checkIdentities } from './config/issuers.ts'
@@ -17,6 +16,7 @@ import * as ruleSchema from './config/rules-schema.ts'
 import * as schema from './config/schema.ts'
 import { type Finding, type Path, readSource, type Source } from './config/source.ts'
 import { type Reader, reader } from './config/strict.ts'
+import { loadKinds } from './judge.ts'
 import type { Settings } from './settings.ts'
 
 export type { Finding }
@@ -29,20 +29,18 @@ export type Loaded =
 export const loadSettings = async (file: string, env: Record<string, string | undefined>): Promise<Loaded> =>
   (await readSettings(file, env)).loaded
 
-export type Read = {
-  readonly loaded: Loaded
-  /** Every file that was looked at, by absolute path, with its content as far as it could be read. */
-  readonly contents: ReadonlyMap<string, string | undefined>
-}
+export type Read = { readonly loaded: Loaded; readonly looked: Looked }
 
 /** As `loadSettings`, and says which files that took. */
 export const readSettings = async (file: string, env: Record<string, string | undefined>): Promise<Read> => {
   const contents = new Map<string, string | undefined>()
+  const globs = new Map<string, readonly string[]>()
   const order: string[] = []
   const problems: Finding[] = []
   const warnings: Finding[] = []
   const folder = dirname(resolve(file))
   const shown = dirname(file)
+  const looked = { folder, globs, contents }
 
   const open = async (path: string, name: string): Promise<Opened | undefined> => {
     const text = await readText(path)
@@ -87,17 +85,22 @@ export const readSettings = async (file: string, env: Record<string, string | un
   }
 
   const main = await open(resolve(file), file)
-  if (main === undefined) return { loaded: { problems }, contents }
+  if (main === undefined) return { loaded: { problems }, looked }
   const from = await ruleSources(
     main,
-    folder,
+    async glob => {
+      const found = await filesOf(glob, folder)
+      globs.set(glob, found)
+      return found
+    },
     async path => open(resolve(folder, path), join(shown, path)),
     problems,
     warnings,
   )
   const settings = build(main, from, { file, folder, hash: hashOf(...textsOf(main.source, from, shown)) })
-  if (problems.length > 0 || settings === undefined) return { loaded: { problems: inOrder(problems, order) }, contents }
-  return { loaded: { settings, warnings: inOrder([...warnings, ...placed(settings, main, from)], order) }, contents }
+  if (problems.length > 0 || settings === undefined) return { loaded: { problems: inOrder(problems, order) }, looked }
+  await loadKinds(settings.upstreams)
+  return { loaded: { settings, warnings: inOrder([...warnings, ...placed(settings, main, from)], order) }, looked }
 }
 
 type Mapping = { readonly [key: string]: unknown }
@@ -107,14 +110,6 @@ type Opened = { readonly source: Source; readonly raw: Mapping; readonly value: 
 
 const isMapping = (value: unknown): value is Mapping =>
   value !== null && typeof value === 'object' && !Array.isArray(value)
-
-const readText = async (path: string): Promise<string | Error> => {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path))
-  } catch (error) {
-    return error as Error
-  }
-}
 
 /** Rules and what belongs to them are never interpolated; whoever writes a reference there should know. */
 const literals = (source: Source, value: Mapping): Finding[] => {
@@ -141,7 +136,7 @@ const literals = (source: Source, value: Mapping): Finding[] => {
 /** The rules of the configuration file itself, and then those of the files that it names, in byte order of their names. */
 const ruleSources = async (
   main: Opened,
-  folder: string,
+  find: (glob: string) => Promise<readonly string[]>,
   open: (path: string) => Promise<Opened | undefined>,
   problems: Finding[],
   warnings: Finding[],
@@ -168,7 +163,7 @@ const ruleSources = async (
       )
       continue
     }
-    const found = await filesOf(glob, folder)
+    const found = await find(glob)
     if (found.length === 0)
       (isGlob(glob) ? warnings : problems).push(main.source.finding(path, `no file is called "${glob}"`))
     for (const one of found) paths.add(one)
@@ -182,25 +177,6 @@ const ruleSources = async (
     files.push(ruleFile(opened.source, opened.reader, opened.value))
   }
   return files
-}
-
-const isGlob = (path: string): boolean => /[*?[\]{}]/.test(path)
-
-/** Paths below `folder` that fit; hidden files and folders (such as Kubernetes' `..data`) do not, unless they are named. */
-const filesOf = async (glob: string, folder: string): Promise<string[]> => {
-  if (!isGlob(glob)) return [glob]
-  const segments = glob.split('/')
-  const base = segments.slice(0, segments.findIndex(isGlob)).join('/')
-  try {
-    const found = await readdir(resolve(folder, base === '' && glob.startsWith('/') ? '/' : base), {
-      recursive: segments.includes('**') || segments.findIndex(isGlob) < segments.length - 1,
-    })
-    return found
-      .map(name => (segments.findIndex(isGlob) === 0 ? name : `${base}/${name}`))
-      .filter(path => minimatch(path, glob, { nonegate: true, nocomment: true }))
-  } catch {
-    return []
-  }
 }
 
 /** Names and texts of all files, as they are hashed. */

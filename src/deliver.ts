@@ -29,7 +29,8 @@ export type Taker =
       readonly kind: 'caller'
       /** Who collects now: judged beside who opened. */
       readonly by: { readonly caller: Caller; readonly call: string; readonly address: string }
-      readonly sink: Sink
+      /** Made when there is something to take. */
+      readonly sink: () => Sink
       readonly gone: () => boolean
       readonly trace: readonly Header[]
       /** The connection of the call that asks for a tunnel now. */
@@ -71,7 +72,7 @@ export const deliver = async (
     const sink =
       taker.kind === 'store' || memory !== undefined
         ? bounded(memory as Memory, enough)
-        : watchedHead(taker.sink, status => {
+        : watchedHead(taker.sink(), status => {
             // The head is on its way to the caller; only now does the hold say so.
             answering = delivered(status, !taker.gone(), held.call.method, finish)
           })

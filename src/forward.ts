@@ -1,15 +1,15 @@
 // Sends a call to its upstream and streams the answer into a sink: fresh head lines, the target and the body exactly as given, no
 // redirects, no retries, no environment proxies. The result says what is known of what was sent, nothing more.
-import type { Socket } from 'node:net'
 import { type Duplex, Readable } from 'node:stream'
-import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
-import { withoutContinue } from './continue.ts'
 import { flowed } from './flow.ts'
-import { announced, answerHeaders, answerTrailers, nominated, valuesOf } from './headers.ts'
+import { announced, answerHeaders, answerTrailers, nominated } from './headers.ts'
 import type { Call, Header } from './nouns.ts'
 import { scrubbed, scrubbedLines } from './scrub.ts'
 import type { Upstream } from './settings.ts'
 import { spelledOut, switched } from './websocket.ts'
+import type { CallOff, Transport } from './wire/exchange.ts'
+import { http2 } from './wire/http2.ts'
+import { type Place, pool } from './wire/pool.ts'
 
 export { rebuilt } from './headers.ts'
 export { type MemoryAnswer, toMemory, toResponse } from './sinks.ts'
@@ -39,10 +39,11 @@ export type Sending = {
 
 /** Takes an answer. Plain functions without `this`, so that a sink can be wrapped by spreading it. */
 export type Sink = {
-  head(status: number, headers: readonly Header[], statusText: string): void
+  /** `more`: what follows comes right away, so the head may wait for it. */
+  head(status: number, headers: readonly Header[], statusText: string, more?: boolean): void
   informational?(status: number, headers: readonly Header[]): void
-  /** False: no more, please, until the function given to `onDrain` is called. */
-  data(chunk: Buffer): boolean
+  /** `last`: nothing but `end` follows. False: no more, please; then `onDrain` is told what to call when there may be. */
+  data(chunk: Buffer, last?: boolean): boolean
   onDrain(resume: () => void): void
   /** Its taker asked for trailers: they are announced, and handed to `end`. */
   readonly trailers?: boolean
@@ -72,9 +73,9 @@ export const forward = (sending: Sending, taker: Sink): Promise<Sent> =>
     const secrets = sending.secrets ?? none
     const sink = scrubbed(taker, secrets)
     const { upstream, method, target, fresh, upgrade, signal } = sending
-    const { dispatcher, base } = connections(upstream, fresh, upgrade !== undefined)
-    const body = bodyOf(sending)
-    let controller: Dispatcher.DispatchController | undefined
+    let body: Outgoing = noBody
+    let callOff: CallOff | undefined
+    let started = false
     let status: number | undefined
     let interim = 0
     let named: ReadonlySet<string> | undefined
@@ -85,21 +86,17 @@ export const forward = (sending: Sending, taker: Sink): Promise<Sent> =>
       settled = true
       signal?.removeEventListener('abort', abort)
       body.release()
-      // Later, because undici may be in the middle of the bytes that brought us here.
-      if (fresh) queueMicrotask(() => void dispatcher.destroy())
       if (sent.state === 'answered' && !sent.complete) sink.broken?.()
       resolve(sent)
     }
-    const fail = (cause: unknown): void => {
+    const fail = (cause: unknown, timeout = false): void => {
       if (status !== undefined) settle({ state: 'answered', status, complete: false })
-      else if (controller === undefined) settle({ state: 'unreachable', cause })
-      else settle({ state: 'lost', cause, timeout: codeOf(cause) === 'UND_ERR_HEADERS_TIMEOUT' })
+      else settle(started ? { state: 'lost', cause, timeout } : { state: 'unreachable', cause })
     }
     const abort = (): void => {
       const reason = asError(signal?.reason)
-      // Without a controller the request still waits for a connection; it is called off before its first byte (onRequestStart).
-      if (controller === undefined) fail(reason)
-      else controller.abort(reason)
+      if (callOff === undefined) fail(reason)
+      else callOff(reason)
     }
 
     if (!target.startsWith('/')) return fail(new Error(`the target ${JSON.stringify(target)} is no path`))
@@ -108,100 +105,73 @@ export const forward = (sending: Sending, taker: Sink): Promise<Sent> =>
     sending.onGone?.(abort)
     if (settled) return
 
-    dispatcher.dispatch(
+    body = bodyOf(sending)
+    callOff = transportOf(upstream, fresh || upgrade !== undefined).exchange(
       {
         method,
-        path: base + target,
-        headers: flat(sending.headers, body.length),
-        body: body.content as Readable | Uint8Array | null,
-        headersTimeout: upstream.timeouts.headersMs,
-        bodyTimeout: upstream.timeouts.idleMs,
-        ...(upgrade !== undefined ? { upgrade: spelledOut[upgrade] } : fresh ? { reset: true } : {}),
+        target: targetAt(upstream, target),
+        headers: sending.headers,
+        body: body.content,
+        length: body.length,
+        fresh,
+        upgrade: upgrade === undefined ? undefined : spelledOut[upgrade],
+        headersMs: upstream.timeouts.headersMs,
+        idleMs: upstream.timeouts.idleMs,
       },
       {
-        onRequestStart(started) {
-          // Over HTTP/2 an upstream may ask for the same request once more: it gets it once.
-          if (settled || controller !== undefined) return started.abort(new Error('called off'))
-          controller = started
+        started() {
+          started = true
         },
-        onResponseStart(started, code, _, statusText = '') {
-          const headers = lines(started.rawHeaders)
-          if (code === 101) return started.abort(new Error('the upstream switched to no protocol that was asked for'))
-          if (code < 200) {
-            if (++interim > maxInterim) return started.abort(new Error('the upstream puts off its answer without end'))
-            return sink.informational?.(code, answerHeaders(headers, code))
-          }
-          // undici reads any other coding to the end of the connection, chunks and all (RFC 9112 §6.3).
-          const [coding = 'chunked', ...more] = valuesOf(headers, 'transfer-encoding')
-          if (coding.toLowerCase() !== 'chunked' || more.length > 0)
-            return started.abort(new Error('the upstream answered in a transfer coding other than chunked'))
+        interim(code, headers) {
+          if (++interim > maxInterim) throw new Error('the upstream puts off its answer without end')
+          sink.informational?.(code, answerHeaders(headers, code))
+        },
+        head(code, headers, reason, more) {
           status = code
           named = nominated(headers)
           const kept = answerHeaders(headers, code, named)
-          sink.head(code, sink.trailers === true ? [...kept, ...announced(headers, code)] : kept, statusText)
-          sink.onDrain(() => started.resume())
+          sink.head(code, sink.trailers === true ? [...kept, ...announced(headers, code)] : kept, reason, more)
         },
-        onRequestUpgrade(started, _, __, socket) {
+        data(chunk, resume, last) {
+          flowed(chunk.length)
+          if (sink.data(chunk, last)) return true
+          sink.onDrain(resume)
+          return false
+        },
+        end(trailers) {
+          sink.end(sink.trailers === true ? answerTrailers(trailers, named) : [])
+          settle({ state: 'answered', status: status ?? 0, complete: true })
+        },
+        upgraded(headers, socket) {
           socket.on('error', () => {})
-          const headers = lines(started.rawHeaders)
           if (!settled && upgrade !== undefined && switched(upgrade, headers, sending.headers))
             return settle({ state: 'upgraded', headers: scrubbedLines(answerHeaders(headers, 101), secrets), socket })
           socket.destroy()
           fail(new Error('the upstream switched protocols without agreeing to the one that was asked for'))
         },
-        onResponseData(started, chunk) {
-          flowed(chunk.length)
-          if (!sink.data(chunk)) started.pause()
-        },
-        onResponseEnd(started) {
-          sink.end(sink.trailers === true ? answerTrailers(lines(started.rawTrailers), named) : [])
-          settle({ state: 'answered', status: status ?? 0, complete: true })
-        },
-        onResponseError(_, error) {
-          fail(error)
-        },
+        failed: fail,
       },
     )
   })
 
-const codeOf = (cause: unknown): unknown => (cause instanceof Error && 'code' in cause ? cause.code : undefined)
 const asError = (reason: unknown): Error =>
   reason instanceof Error ? reason : new Error('called off', { cause: reason })
-
-const flat = (headers: readonly Header[], length: number | undefined): string[] => {
-  const raw: string[] = []
-  for (const [name, value] of headers) raw.push(name, value)
-  if (length !== undefined) raw.push('content-length', String(length))
-  return raw
-}
-
-const lines = (raw: Dispatcher.DispatchController['rawHeaders']): readonly Header[] => {
-  const found: Header[] = []
-  // HTTP/2 hands over an object, with lists for names that came more than once.
-  if (!Array.isArray(raw))
-    return Object.entries(raw ?? {}).flatMap(([name, value]) =>
-      name.startsWith(':') ? [] : [value ?? []].flat().map(one => [name, String(one)] as const),
-    )
-  for (let at = 0; at < raw.length; at += 2) found.push([latin1(raw[at]), latin1(raw[at + 1])])
-  return found
-}
-
-const latin1 = (bytes: Buffer | string | undefined): string =>
-  typeof bytes === 'string' ? bytes : (bytes?.toString('latin1') ?? '')
 
 // ---- the request's body
 
 type Outgoing = {
-  readonly content: Uint8Array | AsyncIterable<Uint8Array> | null
+  readonly content: Uint8Array | AsyncIterable<Uint8Array> | undefined
   readonly length: number | undefined
   /** The answer is over: whoever still feeds the body must not wait for us. */
   release(): void
 }
 
+const noBody: Outgoing = { content: undefined, length: undefined, release() {} }
+
 const bodyOf = ({ body, readAhead, contentLength }: Sending): Outgoing => {
-  if (body === undefined) return { content: null, length: undefined, release() {} }
-  if (body instanceof Uint8Array) return { content: body, length: body.length, release() {} }
-  if (contentLength === 0) return { content: null, length: undefined, release() {} }
+  if (body === undefined || contentLength === 0) return noBody
+  if (body instanceof Uint8Array)
+    return body.length === 0 ? noBody : { content: body, length: body.length, release() {} }
   if (!(body instanceof Readable)) return { content: body, length: contentLength, release() {} }
   const pulled = pull(body, readAhead)
   return { content: pulled.chunks, length: contentLength, release: pulled.release }
@@ -255,94 +225,31 @@ const pull = (
 
 // ---- connections
 
-type Connections = { readonly dispatcher: Dispatcher; readonly base: string }
+const transports = new Map<string, Transport>()
+let transportsOf = new WeakMap<Upstream, { first: Transport; plain: Transport }>()
 
-const pools = new Map<string, Connections>()
-let poolOf = new WeakMap<Upstream, Connections>()
+/** @param plain HTTP/1.1 in any case: for a connection of its own, and for a tunnel */
+const transportOf = (upstream: Upstream, plain: boolean): Transport => {
+  let known = transportsOf.get(upstream)
+  if (known === undefined) {
+    const one = transport(upstream, 'plain', pool)
+    // Only one parser has to agree with ours, unless an upstream cannot be spoken to otherwise.
+    known = { plain: one, first: upstream.http2 ? transport(upstream, 'http2', http2) : one }
+    transportsOf.set(upstream, known)
+  }
+  return plain ? known.plain : known.first
+}
 
-const connections = (upstream: Upstream, fresh: boolean, tunnel: boolean): Connections => {
-  if (fresh) return connect(upstream, patient, tunnel)
-  const known = poolOf.get(upstream)
+// Connections outlive a reload of the configuration as long as what they stand for stays the same.
+const transport = (upstream: Upstream, what: string, make: (place: Place) => Transport): Transport => {
+  const { url, tls, timeouts } = upstream
+  const key = [what, upstream.hash, url, timeouts.connectMs, timeouts.headersMs, timeouts.idleMs, tls?.id].join(' ')
+  const known = transports.get(key)
   if (known !== undefined) return known
-  // Pools outlive a reload of the configuration as long as what they stand for stays the same.
-  const key = `${upstream.hash} ${upstream.url} ${upstream.timeouts.connectMs} ${upstream.http2} ${upstream.tls?.id}`
-  let pool = pools.get(key)
-  if (pool === undefined) {
-    pool = connect(upstream, (origin, options) => new Pool(origin, { ...options, factory: patient }))
-    pools.set(key, pool)
-  }
-  poolOf.set(upstream, pool)
-  return pool
+  const made = make({ url: new URL(url), ...timeouts, ...tls })
+  transports.set(key, made)
+  return made
 }
-
-type Options = Client.Options & { readonly connect: buildConnector.connector }
-
-const connect = (
-  upstream: Upstream,
-  make: (origin: string, options: Options) => Dispatcher,
-  tunnel = false,
-): Connections => {
-  const url = new URL(upstream.url)
-  // Only one parser has to agree with ours, unless an upstream cannot be spoken to otherwise. A tunnel is always HTTP/1.1.
-  const allowH2 = upstream.http2 && !tunnel
-  const dispatcher = make(url.origin, {
-    allowH2,
-    pipelining: 1,
-    maxHeaderSize: 64 * 1024,
-    // Said out loud, so that no environment variable can switch it off.
-    connect: buildConnector({
-      allowH2,
-      rejectUnauthorized: true,
-      minVersion: 'TLSv1.2',
-      timeout: upstream.timeouts.connectMs,
-      ...tlsOf(upstream),
-    }),
-  })
-  return { dispatcher, base: baseOf(upstream) }
-}
-
-/** One connection at a time, on which `100 Continue` breaks nothing. */
-const patient = (origin: string | URL, options: object): Client => {
-  const { connect: open, ...rest } = options as Options
-  let answerStarts = (): void => {}
-  let line: Socket | undefined
-  const client = new Client(origin, {
-    ...rest,
-    connect(target, done) {
-      open(target, (...opened) => {
-        // undici's types promise null where there is no socket; it is undefined.
-        const socket: Socket | undefined = opened[1] ?? undefined
-        const http1 = socket !== undefined && !('alpnProtocol' in socket && socket.alpnProtocol === 'h2')
-        answerStarts = http1 ? withoutContinue(socket) : () => {}
-        line = http1 ? socket : undefined
-        done(...opened)
-      })
-    },
-  })
-  const dispatch = client.dispatch.bind(client)
-  client.dispatch = (request, handler) => {
-    const started = handler.onRequestStart
-    handler.onRequestStart = (controller, context) => {
-      answerStarts()
-      started?.call(handler, controller, context)
-    }
-    const ended = handler.onResponseEnd
-    handler.onResponseEnd = (controller, trailers) => {
-      // What ends with its connection is whole only if that ended well (RFC 9112 §8); undici takes a reset for an end.
-      if (line?.errored) handler.onResponseError?.(controller, line.errored)
-      else ended?.call(handler, controller, trailers)
-    }
-    return dispatch(request, handler)
-  }
-  return client
-}
-
-const tlsOf = ({ tls }: Upstream): Partial<Record<'ca' | 'cert' | 'key' | 'servername', string>> => ({
-  ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
-  ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
-  ...(tls?.key === undefined ? {} : { key: tls.key }),
-  ...(tls?.serverName === undefined ? {} : { servername: tls.serverName }),
-})
 
 /** A target as the upstream receives it: below the path of its url. */
 export const targetAt = (upstream: Upstream, target: string): string => baseOf(upstream) + target
@@ -366,8 +273,8 @@ export const originOf = (upstream: Upstream): string => addressOf(upstream).orig
 
 /** Ends every pooled connection, and what is still sent over it. For shutting down. */
 export const closePools = async (): Promise<void> => {
-  const open = [...pools.values()]
-  pools.clear()
-  poolOf = new WeakMap()
-  await Promise.all(open.map(({ dispatcher }) => dispatcher.destroy()))
+  const open = [...transports.values()]
+  transports.clear()
+  transportsOf = new WeakMap()
+  await Promise.all(open.map(one => one.close()))
 }

@@ -6,7 +6,7 @@ import { answerError } from './answer.ts'
 import { parseBody, readWhole } from './body.ts'
 import { credentialOf } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
-import { forward, rebuilt, type Sending, type Sent, type Sink, toResponse } from './forward.ts'
+import { forward, rebuilt, type Sending, type Sent, toResponse } from './forward.ts'
 import { endToEnd, valuesOf } from './headers.ts'
 import { holding } from './holding.ts'
 import type { Identified } from './identify.ts'
@@ -28,6 +28,7 @@ import type { Rule, Settings, Upstream } from './settings.ts'
 import { taskEndpoint } from './tasks.ts'
 
 const nothing = new Uint8Array()
+const ignore = (): void => {}
 
 /** For this long a stopping gate lets answers under way finish. */
 const drainMs = 15_000
@@ -80,7 +81,9 @@ type Known = Way & Pick<Identified, 'caller' | 'again' | 'opaque'> & { readonly 
 
 export const gate = (parts: Parts): Gate => {
   const draining = new AbortController()
-  const underWay = new Set<Promise<void>>()
+  /** Calls that are no tunnels, and what is to be done when none is left. */
+  let underWay = 0
+  let emptied = (): void => {}
   const tunnels = new Set<Promise<void>>()
   const cut = new AbortController()
   const rate = callRate(() => performance.now())
@@ -110,7 +113,8 @@ export const gate = (parts: Parts): Gate => {
     } catch (thrown) {
       refuse(way, thrown)
     }
-    parts.access(lineOf(way))
+    parts.access?.(lineOf(way))
+    if (way.line === undefined && --underWay === 0) emptied()
   }
 
   const follow = async (way: Way): Promise<void> => {
@@ -299,7 +303,7 @@ export const gate = (parts: Parts): Gate => {
       if (call.upgrade !== undefined) sending.upgrade = call.upgrade
       const sent = await forward(
         sending,
-        noted(toResponse(response, []), status => entry.answered(status)),
+        toResponse(response, [], status => entry.answered(status)),
       )
       if (sent.state === 'unreachable')
         throw new HoldpointError('upstream_unreachable', `${upstream.name} could not be reached.`, {
@@ -395,15 +399,14 @@ export const gate = (parts: Parts): Gate => {
         line,
         outcome: 'answered',
       }
-      response.on('error', () => undefined)
-      const done = whole(way)
-      const ended = (): void => {
-        underWay.delete(done)
-        tunnels.delete(done)
+      response.on('error', ignore)
+      if (line === undefined) {
+        underWay++
+        void whole(way)
+        return
       }
-      done.then(ended, ended)
-      underWay.add(done)
-      if (line !== undefined) tunnels.add(done)
+      const done = whole(way).finally(() => tunnels.delete(done))
+      tunnels.add(done)
     },
     deliver: holds.deliver,
     async drain() {
@@ -412,7 +415,11 @@ export const gate = (parts: Parts): Gate => {
         Promise.race([Promise.allSettled(all), new Promise(resolve => setTimeout(resolve, ms).unref())])
       // An endless stream is cut in the end; everything else is done by then. Nobody waits that long for a tunnel, which may last for
       // hours; how it ended is still recorded.
-      await within(drainMs, [...[...underWay].filter(way => !tunnels.has(way)), holds.idle()])
+      const empty = new Promise<void>(resolve => {
+        emptied = resolve
+        if (underWay === 0) resolve()
+      })
+      await within(drainMs, [empty, holds.idle()])
       await within(tunnelMs, tunnels)
       cut.abort('the gate was stopped')
       await within(cutMs, tunnels)
@@ -509,7 +516,7 @@ const ruleOf = (judged: Judged): { rule?: string } =>
 const whenGone = (response: ServerResponse, act: () => void): void => {
   if (response.destroyed) act()
   else
-    response.once('close', () => {
+    response.on('close', () => {
       if (!response.writableFinished) act()
     })
 }
@@ -537,11 +544,3 @@ const aboutCall = (
   if (trace !== undefined) entry.trace = trace
   return entry
 }
-
-const noted = (sink: Sink, seen: (status: number) => void): Sink => ({
-  ...sink,
-  head(status, headers, statusText) {
-    seen(status)
-    sink.head(status, headers, statusText)
-  },
-})

@@ -1,8 +1,8 @@
 // A held call's record: what its digest covers, what is sealed, what is signed, and how it is read back without trusting the store.
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { HoldpointError } from './errors.ts'
 import type { Behind, Caller, Header, HeldCall, Hold, HoldFacts, HoldHead, KeptAnswer, Verdict, View } from './nouns.ts'
-import type { KeyRing } from './seal.ts'
+import { type KeyRing, random } from './seal.ts'
 import type { Store, StoredHold } from './store/store.ts'
 
 /** A retry that comes this soon after its hold expired, lapsed or was revoked is told so, instead of paging reviewers again. */
@@ -53,12 +53,13 @@ export const digestOf = (parts: {
   readonly volatile: ReadonlySet<string>
   readonly body: Uint8Array
 }): Buffer => {
-  const hash = createHash('sha256')
+  // Everything but the body is short: it is hashed in one go.
+  const pieces: Uint8Array[] = []
   const add = (part: string | Uint8Array): void => {
     const bytes = typeof part === 'string' ? Buffer.from(part, 'utf8') : part
     const length = Buffer.alloc(8)
     length.writeBigUInt64BE(BigInt(bytes.length))
-    hash.update(length).update(bytes)
+    pieces.push(length, bytes)
   }
   const headers = parts.headers
     .map(([name, value]) => [name.toLowerCase(), value] as const)
@@ -78,7 +79,8 @@ export const digestOf = (parts: {
     add(Buffer.from(value, 'latin1'))
   }
   add(parts.body)
-  return hash.digest()
+  const body = pieces.pop() ?? parts.body
+  return createHash('sha256').update(Buffer.concat(pieces)).update(body).digest()
 }
 
 /** What is shown and logged of a digest: salted, so that it cannot be used to guess what was masked. Hex. */
@@ -86,8 +88,8 @@ export const saltedDigest = (salt: string, digest: Uint8Array): string =>
   createHash('sha256').update(Buffer.from(salt, 'base64url')).update(digest).digest('hex')
 
 /** An unguessable id: 128 random bits. */
-export const newHoldId = (): string => `h_${randomBytes(16).toString('base64url')}`
-export const newSalt = (): string => randomBytes(16).toString('base64url')
+export const newHoldId = (): string => `h_${random(16).toString('base64url')}`
+export const newSalt = (): string => random(16).toString('base64url')
 
 // Each sealed or signed text is bound to its hold and its field.
 const place = (id: string, field: 'head' | 'verdict' | 'request' | 'view' | 'answer' | 'token'): string =>

@@ -2,11 +2,10 @@
 // Also sends approved async holds, for which nobody waits on a connection.
 import type { ServerResponse } from 'node:http'
 import { answerJson } from './answer.ts'
-import { attend, type Wait } from './attend.ts'
-import type { Taker } from './deliver.ts'
+import { attend, type Ear, listen, newEar, type Wait } from './attend.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { toResponse } from './forward.ts'
-import { readHold, shownToken } from './hold.ts'
+import { newHoldId, readHold, shownToken } from './hold.ts'
 import { kindOf } from './judge.ts'
 import { type Meanwhile, meanwhile } from './meanwhile.ts'
 import type { Caller } from './nouns.ts'
@@ -22,6 +21,8 @@ import type { Line } from './session.ts'
 import type { Rule, Settings } from './settings.ts'
 import { statusUrl, taskOf } from './task.ts'
 import { seeAnswer, seeToken, writeKept } from './tasks.ts'
+
+type Waiting = Wait & Partial<Pick<Meanwhile, 'replay'>> & { readonly id: string }
 
 type Opened = (refused: Meanwhile['refused'] | undefined) => void
 
@@ -45,58 +46,91 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
   const waiting = new Map<string, number>()
   const openings = callRate(() => performance.now(), 60_000)
 
+  /** Those that wait now. */
+  const ears = new Set<Ear>()
+  draining.addEventListener(
+    'abort',
+    () => {
+      for (const ear of ears) ear.wake()
+    },
+    { once: true },
+  )
+
   const hold = async (response: ServerResponse, held: Held, opened: Opened, line?: Line): Promise<void> => {
-    const { settings, call, caller, rules } = held
+    const { caller } = held
     refuseUnheld(held)
-    // From the first moment on: a caller may hang up while its hold opens.
-    const gone = new AbortController()
-    if (response.destroyed) gone.abort()
-    response.once('close', () => gone.abort())
+    const fresh = newHoldId()
+    const ear = newEar()
+    // From the first moment on: a caller may hang up, and its hold may be decided, while it opens.
+    ear.gone = response.destroyed
+    response.once('close', () => {
+      ear.gone = true
+      ear.wake()
+    })
+    const deaf = listen(parts.watch, fresh, ear)
     const opener = JSON.stringify([caller.issuer, caller.subject, caller.client])
-    const { holdsPerMinute } = settings.gate.limits
-    const { id, attached } = await openHold(parts, held, openings.look(opener, holdsPerMinute))
+    const { holdsPerMinute } = held.settings.gate.limits
+    const found = await openHold(parts, held, openings.look(opener, holdsPerMinute), fresh).catch((error: unknown) => {
+      deaf()
+      throw error
+    })
+    const { id, attached } = found
+    let off = deaf
+    if (attached) {
+      deaf()
+      ear.told = 0
+      off = listen(parts.watch, id, ear)
+      noteAttached(id, held)
+    } else openings.early(opener, holdsPerMinute)
+    const { during, ...wait } = waitOf(response, id, attached, held, ear, line)
+    opened(during?.refused)
+    // What waits is small: the body is the store's now, and nothing here keeps it.
+    return waited(response, attached ? wait : { ...wait, opened: found.hold }, off)
+  }
+
+  /** How a call waits with its hold: of the call itself only what its answer will need. */
+  const waitOf = (
+    response: ServerResponse,
+    id: string,
+    attached: boolean,
+    { settings, call, caller, rules, upstream, body, again, opaque, idempotencyKey }: Held,
+    ear: Ear,
+    line: Line | undefined,
+  ): Waiting & { readonly during: Meanwhile | undefined } => {
     const said = preferOf(call.headers)
     // A tunnel needs its caller's connection: it cannot be fetched later, and a preference may be passed over (RFC 7240 §2).
     const prefer = { ...said, async: said.async && call.upgrade === undefined }
+    const answering = prefer.async ? undefined : kindOf(upstream).answering?.(call, body)
     const own = [['Holdpoint-Hold', id]] as const
-    const answering = prefer.async ? undefined : kindOf(held.upstream).answering?.(call, held.body)
     const during = answering && meanwhile(response, own, answering, { attached, limit: settings.gate.limits.answer })
-    opened(during?.refused)
-    if (attached) noteAttached(id, held)
-    else openings.early(opener, holdsPerMinute)
     const full = shortest(rules, approve => approve.waitMs)
-    const waitMs = Math.min(prefer.waitMs ?? (prefer.async ? 0 : full), full)
-    const taker: Extract<Taker, { kind: 'caller' }> = {
-      kind: 'caller',
-      by: { caller, call: call.id, address: call.address },
-      sink: during?.sink ?? toResponse(response, own),
-      gone: () => response.destroyed,
-      trace: call.headers.filter(([name]) => ['traceparent', 'tracestate'].includes(name.toLowerCase())),
-      ...(line === undefined ? {} : { tunnel: { line, call, cut } }),
-    }
-    const keyed = held.idempotencyKey !== undefined
-    // What waits is small: the body is the store's now, and nothing here keeps it.
-    return waited(response, id, {
+    return {
+      id,
       settings,
-      again: held.again,
-      opaque: held.opaque,
+      again,
+      opaque,
       prefer,
-      waitMs,
-      gone: gone.signal,
+      waitMs: Math.min(prefer.waitMs ?? (prefer.async ? 0 : full), full),
+      ear,
       drain: draining,
-      taker,
-      keyed,
+      taker: {
+        kind: 'caller',
+        by: { caller, call: call.id, address: call.address },
+        sink: () => during?.sink ?? toResponse(response, own),
+        gone: () => response.destroyed,
+        trace: call.headers.filter(([name]) => ['traceparent', 'tracestate'].includes(name.toLowerCase())),
+        ...(line === undefined ? {} : { tunnel: { line, call, cut } }),
+      },
+      keyed: idempotencyKey !== undefined,
+      during,
       ...(during === undefined ? {} : { waits: during.waits, replay: during.replay }),
-    })
+    }
   }
 
-  const waited = async (
-    response: ServerResponse,
-    id: string,
-    wait: Wait & Partial<Pick<Meanwhile, 'replay'>>,
-  ): Promise<void> => {
-    const { settings, prefer, gone, taker } = wait
+  const waited = async (response: ServerResponse, wait: Waiting, off: () => void): Promise<void> => {
+    const { id, settings, prefer, ear, taker } = wait
     waiting.set(id, (waiting.get(id) ?? 0) + 1)
+    ears.add(ear)
     try {
       if (prefer.async) {
         await makeAsync(id, taker.by.caller, wait.opaque)
@@ -119,10 +153,12 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     } catch (thrown) {
       throw ofHold(thrown, id, statusUrl(settings, id))
     } finally {
+      off()
+      ears.delete(ear)
       const others = (waiting.get(id) ?? 1) - 1
       if (others > 0) waiting.set(id, others)
       else waiting.delete(id)
-      if (gone.aborted && others === 0) void withdrawn(id)
+      if (ear.gone && others === 0) void withdrawn(id)
     }
   }
 

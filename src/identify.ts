@@ -186,6 +186,12 @@ type Shown = { readonly token: string; readonly scheme: Scheme; readonly own: Re
 
 const valuesOf = (call: Call, name: string): readonly string[] => linesOf(call.headers, name)
 
+const alone: ReadonlySet<string> = new Set(['holdpoint-authorization'])
+const withProof = {
+  authorization: new Set(['authorization', 'dpop']),
+  'holdpoint-authorization': new Set(['holdpoint-authorization', 'dpop']),
+} as const satisfies { readonly [source: string]: ReadonlySet<string> }
+
 /** Finds the one token of a call: DESIGN §6, "exactly one source". */
 const tokenOf = (call: Call, upstream: Upstream | undefined, settings: Settings): Shown => {
   const own = valuesOf(call, 'holdpoint-authorization')
@@ -213,16 +219,16 @@ const tokenOf = (call: Call, upstream: Upstream | undefined, settings: Settings)
   const [, word = '', rest = ''] = /^([A-Za-z]+) +([\x21-\x7e]+)$/.exec(value) ?? []
   switch (word.toLowerCase()) {
     case 'dpop':
-      return { token: rest, scheme: 'DPoP', own: new Set([source, 'dpop']) }
+      return { token: rest, scheme: 'DPoP', own: withProof[source] }
     case 'bearer':
       // Beside an Authorization that belongs to the upstream, so does the proof.
-      return { token: rest, scheme: 'Bearer', own: new Set(own.length > 0 ? [source] : [source, 'dpop']) }
+      return { token: rest, scheme: 'Bearer', own: own.length > 0 ? alone : withProof[source] }
     case 'basic': {
       if (own.length > 0) break
       const decoded = Buffer.from(rest, 'base64').toString('utf8')
       const colon = decoded.indexOf(':')
       const token = plain(colon < 0 ? '' : decoded.slice(colon + 1), refuse)
-      return { token, scheme: 'Bearer', own: new Set([source, 'dpop']) }
+      return { token, scheme: 'Bearer', own: withProof[source] }
     }
   }
   throw refuse(`The ${source} header is not "Bearer <token>".`)

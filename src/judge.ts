@@ -5,37 +5,45 @@ import { type Explanation, explain, type Judgement, match } from './match.ts'
 import type { Action, Body, Call, Caller, HeldCall } from './nouns.ts'
 import type { Settings, Upstream } from './settings.ts'
 import { aws } from './upstreams/aws.ts'
-import { clickhouse } from './upstreams/clickhouse.ts'
-import { elasticsearch } from './upstreams/elasticsearch.ts'
-import { graphql } from './upstreams/graphql.ts'
 import { http } from './upstreams/http.ts'
-import { influxdb } from './upstreams/influxdb.ts'
-import { kubernetes } from './upstreams/kubernetes.ts'
-import { mcp } from './upstreams/mcp.ts'
-import { postgrest } from './upstreams/postgrest.ts'
-import { sql } from './upstreams/sql.ts'
 import type { UpstreamKind } from './upstreams/upstream.ts'
 
-const kinds: { readonly [kind in Upstream['kind']]: UpstreamKind } = {
-  http,
-  aws,
-  clickhouse,
-  elasticsearch,
-  graphql,
-  influxdb,
-  kubernetes,
-  mcp,
-  postgrest,
-  sql,
+type Kind = Upstream['kind']
+
+// A kind is loaded with the first configuration that has it: a parser that nobody asks costs start and memory. aws is always here, since
+// it is known by the call alone; no other kind is.
+const loaded = new Map<Kind, UpstreamKind>([
+  ['http', http],
+  ['aws', aws],
+])
+
+const kinds: { readonly [kind in Exclude<Kind, 'http' | 'aws'>]: () => Promise<UpstreamKind> } = {
+  clickhouse: async () => (await import('./upstreams/clickhouse.ts')).clickhouse,
+  elasticsearch: async () => (await import('./upstreams/elasticsearch.ts')).elasticsearch,
+  graphql: async () => (await import('./upstreams/graphql.ts')).graphql,
+  influxdb: async () => (await import('./upstreams/influxdb.ts')).influxdb,
+  kubernetes: async () => (await import('./upstreams/kubernetes.ts')).kubernetes,
+  mcp: async () => (await import('./upstreams/mcp.ts')).mcp,
+  postgrest: async () => (await import('./upstreams/postgrest.ts')).postgrest,
+  sql: async () => (await import('./upstreams/sql.ts')).sql,
 }
 
-export const kindOf = (upstream: Upstream): UpstreamKind => kinds[upstream.kind]
+/** Loads what judges the calls of these upstreams. No snapshot is in force before that. */
+export const loadKinds = async (upstreams: readonly Pick<Upstream, 'kind'>[]): Promise<void> => {
+  for (const { kind } of upstreams)
+    if (kind !== 'http' && kind !== 'aws' && !loaded.has(kind)) loaded.set(kind, await kinds[kind]())
+}
+
+/** Throws if no configuration that is in force has such an upstream: nothing can be judged by what is not there. */
+export const kindOf = ({ kind }: Pick<Upstream, 'kind'>): UpstreamKind => {
+  const found = loaded.get(kind)
+  if (found === undefined) throw new Error(`the upstream kind ${kind} is not loaded`)
+  return found
+}
 
 /** In whose words a call is refused. Before its caller is known nothing may tell whether there is an upstream: the call itself says it. */
 export const speakerOf = (upstream: Upstream | undefined, call: Call | undefined): UpstreamKind | undefined =>
-  upstream === undefined
-    ? Object.values(kinds).find(kind => call !== undefined && kind.speaks?.(call))
-    : kindOf(upstream)
+  upstream === undefined ? (call !== undefined && aws.speaks?.(call) ? aws : undefined) : kindOf(upstream)
 
 /** The upstream at the address that a call is for, where that depends on the call. */
 export const located = (upstream: Upstream, call: Call): Upstream =>

@@ -82,6 +82,9 @@ export const listenGate = async (
   server.maxHeadersCount = 0
   server.setTimeout(times.stallMs)
 
+  function answered(this: ServerResponse): void {
+    open.get(this.req.socket)?.unanswered.delete(this)
+  }
   const take = (request: IncomingMessage, response: ServerResponse, continues = false): void => {
     const { socket } = request
     let line = open.get(socket)
@@ -94,14 +97,16 @@ export const listenGate = async (
     line.count++
     // Node says "close" in its last answer and drops what comes behind it, but leaves the connection open.
     if (line.count === requestsPerSocket) response.shouldKeepAlive = false
-    response.once('close', () => unanswered.delete(response))
-    // Only who owes something is slow: bytes that we wait for, or bytes that it does not take.
-    response.on('timeout', () => {
-      const owesBody = !request.complete && request.readableLength < request.readableHighWaterMark
-      if (socket.writableLength > 0 || owesBody) socket.destroy()
-    })
+    response.on('close', answered)
     listener.handle(request, response, continues)
   }
+  // Only who owes something is slow: bytes that we wait for, or bytes that it does not take.
+  server.on('timeout', (socket: Socket) => {
+    const [first] = open.get(socket)?.unanswered ?? []
+    const owes =
+      first === undefined || (!first.req.complete && first.req.readableLength < first.req.readableHighWaterMark)
+    if (owes || socket.writableLength > 0) socket.destroy()
+  })
   server.on('request', (request, response) => take(request, response))
   server.on('checkContinue', (request, response) => take(request, response, true))
   server.on('checkExpectation', (request, response) => take(request, response))

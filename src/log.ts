@@ -34,7 +34,8 @@ export type AccessLine = {
   readonly trace: string | undefined
 }
 
-export type Access = { readonly line: (said: AccessLine) => void; close(): Promise<void> }
+/** Without `line` nobody wants any. */
+export type Access = { readonly line: ((said: AccessLine) => void) | undefined; close(): Promise<void> }
 
 const pieceBytes = 8 * 1024
 const behindBytes = 4 * 1024 * 1024
@@ -47,7 +48,7 @@ const closeMs = 1_000
  * @param wanted `HOLDPOINT_ACCESS` of the environment: off, or anything else. Without level info there is none either.
  */
 export const accessLog = (level = 'info', wanted = 'on'): Access => {
-  if (wanted === 'off' || !['info', 'debug'].includes(level)) return { line() {}, close: async () => {} }
+  if (wanted === 'off' || !['info', 'debug'].includes(level)) return { line: undefined, close: async () => {} }
   const out = pino.destination({ fd: 2, sync: false, minLength: pieceBytes, maxLength: behindBytes })
   out.on('error', () => {})
   const timer = setInterval(() => out.flush(), everyMs).unref()

@@ -37,6 +37,12 @@ export const match = (settings: Settings, subject: Subject): Judgement => {
   )
 }
 
+/** Compiles the rules of a snapshot before it is in force: of ten thousand that takes a moment, for which no call is to wait. */
+export const prepare = (settings: Settings): void => {
+  const rules = compiled(settings)
+  for (const upstream of settings.upstreams) rules.candidates.prepare(upstream)
+}
+
 /** How one rule fared with one reading and action; `keys` in the order in which they are tested. */
 export type Weighed = {
   readonly rule: Rule

@@ -21,7 +21,7 @@ import { withoutValues } from './json.ts'
 import { kindOf, secretsOf } from './judge.ts'
 import { partsOf } from './like.ts'
 import { makeView } from './mask.ts'
-import type { Action, Behind, Body, Call, Caller, Header, HeldCall, HoldHead, View } from './nouns.ts'
+import type { Action, Behind, Body, Call, Caller, Header, HeldCall, Hold, HoldFacts, HoldHead, View } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { preview } from './preview.ts'
 import { shortest } from './ready.ts'
@@ -74,15 +74,18 @@ export const denialOf = (
   ...denials,
 })
 
-/** `attached`: the hold was there already. */
-export type OpenedHold = { readonly id: string; readonly attached: boolean }
+/** `attached`: the hold was there already; if not, here it is, as far as is known without reading it. */
+export type OpenedHold =
+  | { readonly id: string; readonly attached: true }
+  | { readonly id: string; readonly attached: false; readonly hold: Hold }
 
 /**
  * Opens a hold for this call, or finds the one it belongs to.
  * @param earlyMs for so long this caller may open no other hold; it may still find one
+ * @param id of the hold, if it is a new one
  * @throws duplicate_request, denied_too_often, too_many_holds, unreadable_body, store_unavailable
  */
-export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<OpenedHold> => {
+export const openHold = async (parts: Parts, held: Held, earlyMs = 0, id = newHoldId()): Promise<OpenedHold> => {
   const { settings, call, caller, behind, upstream, rules } = held
   const { keys, store } = parts
   const identity = callerIdentity(caller, behind)
@@ -104,8 +107,8 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
       body: stable,
     })
   const digest = digestWithout(volatile)
+  const fingerprints = keys.fingerprints(digest, 'digest')
   const bare = held.idempotencyKey === undefined ? digest : digestWithout(new Set([...volatile, 'idempotency-key']))
-  const id = newHoldId()
   const salt = newSalt()
   const now = await store.now()
   const action = held.actions[0]
@@ -168,7 +171,7 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
     action,
     method: call.method,
     digest: saltedDigest(salt, digest),
-    fingerprint: keys.fingerprints(digest, 'digest')[0] ?? '',
+    fingerprint: fingerprints[0] ?? '',
     same: keys.fingerprints(bare, 'same')[0] ?? '',
     ...(view.unseen.length === 0
       ? {}
@@ -181,10 +184,13 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
     ...(held.trace === undefined ? {} : { trace: held.trace }),
   }
   const { limits } = settings.gate
+  const facts: HoldFacts = held.async
+    ? { async: true, ...shownToken(keys, id, caller, held.opaque) }
+    : shownToken(keys, id, caller, undefined)
   const opening = (shown: View): Opening => ({
     id,
     caller: keys.fingerprints(identity, 'caller').at(-1) ?? '',
-    fingerprints: keys.fingerprints(digest, 'digest'),
+    fingerprints,
     ...(held.idempotencyKey === undefined
       ? {}
       : {
@@ -196,9 +202,7 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
     pauses: denialKeys(parts, identity, rules),
     caps: { perCaller: earlyMs > 0 ? 0 : limits.holdsPerCaller, holds: limits.holds, bytes: limits.heldBytes },
     head: signHead(keys, head),
-    facts: held.async
-      ? { async: true, ...shownToken(keys, id, caller, held.opaque) }
-      : shownToken(keys, id, caller, undefined),
+    facts,
     sealed: { request: sealRequest(keys, id, request), view: sealView(keys, id, shown) },
     bytes: held.bytes.length,
     dueAt: head.expiresAt,
@@ -232,9 +236,13 @@ export const openHold = async (parts: Parts, held: Held, earlyMs = 0): Promise<O
   const opened = await open()
   switch (opened.word) {
     case 'opened':
-      return { id, attached: false }
+      return {
+        id,
+        attached: false,
+        hold: { head, state: 'pending', rev: opened.rev, dueAt: head.expiresAt, verdicts: [], fence: 0, facts, now },
+      }
     case 'attached':
-      await ownCall(parts, opened.id, identity, keys.fingerprints(digest, 'digest'))
+      await ownCall(parts, opened.id, identity, fingerprints)
       return { id: opened.id, attached: true }
     case 'conflict':
       throw new HoldpointError(

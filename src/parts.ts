@@ -26,7 +26,7 @@ export type Parts = {
   readonly meter: Meter
   readonly log: Log
   /** The line of a call that has ended. */
-  readonly access: Access['line']
+  readonly access: Access['line'] | undefined
   /** This process's clock. Deadlines of holds are the store's, never this. */
   readonly clock: () => number
 }

@@ -43,8 +43,12 @@ export const literalPrefix = (glob: string): { readonly segments: readonly strin
 
 const one = (glob: string, folded: boolean): PathTest => {
   if (!folded && literalPrefix(glob).exact) return path => path === glob
-  const compiled = new Minimatch(glob, { ...options, nocase: folded })
-  return path => compiled.match(path)
+  // Compiled by the first path that comes so far: of ten thousand globs most are never asked.
+  let compiled: Minimatch | undefined
+  return path => {
+    compiled ??= new Minimatch(glob, { ...options, nocase: folded })
+    return compiled.match(path)
+  }
 }
 
 // minimatch lets `/x` match `/x/`; for an upstream these may be two things.

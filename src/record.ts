@@ -88,8 +88,12 @@ export const recorder = (options: {
   }
   const append = async (texts: readonly string[]): Promise<void> => {
     if (hanging !== undefined) throw new Error('the store does not answer')
-    const open = confirmed.size === 0 ? texts : texts.filter(json => !confirmed.delete(nameOf(json)))
-    if (open.length === 0) return
+    const open = confirmed.size === 0 ? texts : texts.filter(json => !confirmed.has(nameOf(json)))
+    // Confirmations serve until all of what is handed over is written: if a step fails, all of it comes again.
+    const done = (): void => {
+      if (confirmed.size > 0) for (const json of texts) confirmed.delete(nameOf(json))
+    }
+    if (open.length === 0) return done()
     const work = options.log.append(open)
     let slow: NodeJS.Timeout | undefined
     const late = new Promise<'late'>(resolve => {
@@ -97,7 +101,7 @@ export const recorder = (options: {
       slow = setTimeout(() => setImmediate(() => setImmediate(() => resolve('late'))), slowMs)
     })
     try {
-      if ((await Promise.race([work, late])) !== 'late') return
+      if ((await Promise.race([work, late])) !== 'late') return done()
     } finally {
       clearTimeout(slow)
     }
@@ -185,12 +189,12 @@ export const recorder = (options: {
   minute.unref()
   const countsOut = (): void => {
     for (const [key, { address, code, count }] of counts) {
-      counts.delete(key)
       try {
         push({ kind: 'calls.refused', address, code, count })
       } catch {
         return
       }
+      counts.delete(key)
     }
   }
 
@@ -233,11 +237,13 @@ export const recorder = (options: {
     trouble: () => why,
     async close() {
       clearInterval(minute)
+      await flush()
       countsOut()
       await flush()
-      // A step that is only slow gets its time: what waits behind it would be lost.
-      if (hanging !== undefined) {
-        const enough = new Promise<void>(resolve => setTimeout(resolve, closeMs).unref())
+      // Steps that are only slow get their time: what waits behind one would be lost, and what was spooled meanwhile be written twice.
+      const untilAt = performance.now() + closeMs
+      while (hanging !== undefined && performance.now() < untilAt) {
+        const enough = new Promise<void>(resolve => setTimeout(resolve, untilAt - performance.now()).unref())
         await Promise.race([hanging, enough])
         await flush()
       }

@@ -7,9 +7,9 @@ import type { Header } from './nouns.ts'
 const shortest = 8
 
 type Taker = {
-  head(status: number, headers: readonly Header[], statusText: string): void
+  head(status: number, headers: readonly Header[], statusText: string, more?: boolean): void
   informational?(status: number, headers: readonly Header[]): void
-  data(chunk: Buffer): boolean
+  data(chunk: Buffer, last?: boolean): boolean
   end(trailers: readonly Header[]): void
 }
 
@@ -18,29 +18,33 @@ export const scrubbed = <T extends Taker>(sink: T, secrets: readonly string[]): 
   const { needles, texts, tail } = soughtOf(secrets)
   if (needles.length === 0) return sink
   /** The end of what has come, as long as it may be the beginning of a secret. */
-  let kept: Buffer = Buffer.alloc(0)
+  let kept: Buffer | undefined
   /** So many bytes at its beginning are the rest of one that was found. */
   let rest = 0
   const lines = (headers: readonly Header[]): readonly Header[] => scrubbedLines(headers, secrets)
 
   return {
     ...sink,
-    head: (status, headers, statusText) => sink.head(status, lines(headers), withStars(statusText, texts)),
+    head: (status, headers, statusText, more) => sink.head(status, lines(headers), withStars(statusText, texts), more),
     ...(sink.informational === undefined
       ? {}
       : {
           informational: (status: number, headers: readonly Header[]) => sink.informational?.(status, lines(headers)),
         }),
-    data(chunk) {
-      const bytes = kept.length === 0 ? chunk : Buffer.concat([kept, chunk])
-      const found = [{ start: 0, end: rest }, ...spansIn(bytes, needles)]
-      const end = beginning(bytes, needles, tail)
-      kept = Buffer.from(bytes.subarray(end))
+    data(chunk, last = false) {
+      const bytes = kept === undefined ? chunk : Buffer.concat([kept, chunk])
+      const end = last ? bytes.length : beginning(bytes, needles, tail)
+      const found = spansIn(bytes, needles)
+      // Most answers say nothing of ours.
+      if (kept === undefined && found.length === 0 && end === bytes.length) return sink.data(chunk, last)
+      found.unshift({ start: 0, end: rest })
+      kept = end === bytes.length ? undefined : Buffer.from(bytes.subarray(end))
       rest = found.reduce((most, span) => Math.max(most, span.end - end), 0)
-      return end === 0 || sink.data(covered(end === bytes.length ? bytes : bytes.subarray(0, end), found))
+      // Without a byte to give, the head at least need not wait.
+      return sink.data(covered(end === bytes.length ? bytes : bytes.subarray(0, end), found), last)
     },
     end(trailers) {
-      if (kept.length > 0) sink.data(covered(kept, [{ start: 0, end: rest }]))
+      if (kept !== undefined) sink.data(covered(kept, [{ start: 0, end: rest }]))
       sink.end(lines(trailers))
     },
   }
@@ -49,9 +53,10 @@ export const scrubbed = <T extends Taker>(sink: T, secrets: readonly string[]): 
 /** Head lines in which none of these secrets is seen. */
 export const scrubbedLines = (headers: readonly Header[], secrets: readonly string[]): readonly Header[] => {
   const { texts } = soughtOf(secrets)
-  return headers.map(header =>
-    texts.some(secret => header[1].includes(secret)) ? [header[0], withStars(header[1], texts)] : header,
-  )
+  const says = ([, value]: Header): boolean => texts.some(secret => value.includes(secret))
+  return headers.some(says)
+    ? headers.map(header => (says(header) ? [header[0], withStars(header[1], texts)] : header))
+    : headers
 }
 
 /** What is looked for, as bytes and as head lines have it; `tail`: of the longest all but one byte. */
@@ -72,21 +77,27 @@ const soughtOf = (secrets: readonly string[]): Sought => {
 }
 
 const withStars = (text: string, secrets: readonly string[]): string =>
-  secrets.reduce((left, secret) => left.replaceAll(secret, '*'.repeat(secret.length)), text)
+  secrets.every(secret => !text.includes(secret))
+    ? text
+    : secrets.reduce((left, secret) => left.replaceAll(secret, '*'.repeat(secret.length)), text)
 
 type Span = { readonly start: number; readonly end: number }
 
 /** Those of one secret that overlap, as one that repeats itself may without end, are one span. */
-const spansIn = (bytes: Buffer, needles: readonly Buffer[]): readonly Span[] =>
-  needles.flatMap(needle => {
-    const found: { start: number; end: number }[] = []
+const spansIn = (bytes: Buffer, needles: readonly Buffer[]): Span[] => {
+  const found: { start: number; end: number }[] = []
+  for (const needle of needles) {
+    let last: { start: number; end: number } | undefined
     for (let at = bytes.indexOf(needle); at >= 0; at = bytes.indexOf(needle, at + 1)) {
-      const last = found.at(-1)
       if (last !== undefined && at <= last.end) last.end = at + needle.length
-      else found.push({ start: at, end: at + needle.length })
+      else {
+        last = { start: at, end: at + needle.length }
+        found.push(last)
+      }
     }
-    return found
-  })
+  }
+  return found
+}
 
 /** The same bytes, or a copy in which every secret is covered. */
 const covered = (bytes: Buffer, spans: readonly Span[]): Buffer => {
@@ -101,7 +112,8 @@ const covered = (bytes: Buffer, spans: readonly Span[]): Buffer => {
 const beginning = (bytes: Buffer, needles: readonly Buffer[], tail: number): number => {
   for (let at = Math.max(0, bytes.length - tail); at < bytes.length; at++) {
     const left = bytes.length - at
-    if (needles.some(needle => left < needle.length && bytes.compare(needle, 0, left, at) === 0)) return at
+    for (const needle of needles)
+      if (bytes[at] === needle[0] && left < needle.length && bytes.compare(needle, 0, left, at) === 0) return at
   }
   return bytes.length
 }

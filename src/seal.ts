@@ -32,6 +32,17 @@ type Key = {
   readonly finding: KeyObject
 }
 
+// Drawn for many uses at once: each drawing by itself takes longer than sealing. What was handed out is never handed out again.
+let drawn = Buffer.alloc(0)
+
+/** So many random bytes. */
+export const random = (bytes: number): Buffer => {
+  if (drawn.length < bytes) drawn = randomBytes(Math.max(4096, bytes))
+  const taken = drawn.subarray(0, bytes)
+  drawn = drawn.subarray(bytes)
+  return taken
+}
+
 // A key object is made once; plain bytes would be made into one at every use.
 const derive = (secret: Buffer, use: string): KeyObject =>
   createSecretKey(Buffer.from(hkdfSync('sha256', secret, '', `holdpoint ${use} v1`, 32)))
@@ -76,7 +87,7 @@ export const keyRing = (text: string): KeyRing => {
   return {
     ids: keys.map(key => key.id),
     seal(plain, place) {
-      const iv = randomBytes(12)
+      const iv = random(12)
       const cipher = createCipheriv('aes-256-gcm', newest.sealing, iv).setAAD(Buffer.from(place))
       const body = Buffer.concat([cipher.update(plain), cipher.final()])
       return `${newest.id}.${Buffer.concat([iv, cipher.getAuthTag(), body]).toString('base64url')}`

@@ -7,27 +7,22 @@ import type { Header } from './nouns.ts'
  * Streams an answer to the caller. A caller that has gone is no error here: the answer is taken and thrown away, so that a call that
  * was sent is also finished; whoever wants the upstream to stop aborts the Sending's signal.
  * @param extra added to the head; they replace the upstream's headers of the same names
+ * @param seen is told the status as the head is written, or would be
  */
-export const toResponse = (response: ServerResponse, extra: readonly Header[]) => {
-  const replaced = new Set(extra.map(([name]) => name.toLowerCase()))
-  let written = false
+export const toResponse = (response: ServerResponse, extra: readonly Header[], seen?: (status: number) => void) => {
   const { httpVersion, method, rawHeaders } = response.req
   return {
     trailers: httpVersion === '1.1' && method !== 'HEAD' && takesTrailers(rawHeaders),
-    head(status: number, headers: readonly Header[], statusText: string): void {
+    head(status: number, headers: readonly Header[], statusText: string, more = false): void {
+      seen?.(status)
       if (response.destroyed || response.headersSent) return
-      const all =
-        extra.length === 0 ? headers : [...headers.filter(([name]) => !replaced.has(name.toLowerCase())), ...extra]
-      // A reason phrase may hold bytes that node refuses to write; it says nothing that the number does not.
-      const reason = /^[\t\x20-\x7e]+$/.test(statusText) ? statusText : undefined
       const raw: string[] = []
-      for (const [name, value] of all) raw.push(name, value)
-      if (reason === undefined) response.writeHead(status, raw)
-      else response.writeHead(status, reason, raw)
-      // The head goes with the first bytes, but it does not wait for them: a watch or an event stream may stay silent for long.
-      queueMicrotask(() => {
-        if (!written && !response.destroyed) response.flushHeaders()
-      })
+      for (const [name, value] of extra.length === 0 ? headers : replaced(headers, extra)) raw.push(name, value)
+      // A reason phrase may hold bytes that node refuses to write; it says nothing that the number does not.
+      if (/^[\t\x20-\x7e]+$/.test(statusText)) response.writeHead(status, statusText, raw)
+      else response.writeHead(status, raw)
+      // The head goes with the first bytes if they are here, but it does not wait for them: an event stream may stay silent for long.
+      if (!more) response.flushHeaders()
     },
     informational(status: number, headers: readonly Header[]): void {
       const hints = headers.filter(([name]) => name.toLowerCase() === 'link').map(([, value]) => value)
@@ -38,16 +33,24 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[]) =
         // node reads Link more strictly than some write it; a hint may be dropped.
       }
     },
-    data(chunk: Buffer): boolean {
-      written = true
-      return response.destroyed || response.write(chunk)
+    data(chunk: Buffer, last = false): boolean {
+      if (response.destroyed) return true
+      if (last) response.end(chunk)
+      else if (chunk.length > 0) return response.write(chunk)
+      else response.flushHeaders()
+      return true
     },
     onDrain(resume: () => void): void {
-      response.on('drain', resume)
-      response.on('close', resume)
+      const go = (): void => {
+        response.off('drain', go)
+        response.off('close', go)
+        resume()
+      }
+      response.on('drain', go)
+      response.on('close', go)
     },
     end(trailers: readonly Header[]): void {
-      written = true
+      if (response.writableEnded) return
       if (trailers.length > 0 && !response.destroyed) response.addTrailers(trailers as [string, string][])
       response.end()
     },
@@ -55,6 +58,11 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[]) =
       response.destroy()
     },
   }
+}
+
+const replaced = (headers: readonly Header[], extra: readonly Header[]): readonly Header[] => {
+  const names = new Set(extra.map(([name]) => name.toLowerCase()))
+  return [...headers.filter(([name]) => !names.has(name.toLowerCase())), ...extra]
 }
 
 export type MemoryAnswer =

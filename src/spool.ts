@@ -27,8 +27,10 @@ export const openSpool = (path: string, maxBytes = defaultMaxBytes): Spool => {
 
   // What an earlier process left: its whole lines, from where it had come.
   const look = async (): Promise<void> => {
-    const bytes = await readFile(path).catch(() => Buffer.alloc(0))
+    const bytes = await readFile(path).catch(unlessMissing)
     size = bytes.lastIndexOf(0x0a) + 1
+    // A crash between removing the two left a mark: it would hide what is spooled next.
+    if (size === 0) await rm(mark, { force: true })
     done = Math.min(size, Number(await readFile(mark, 'utf8').catch(() => '0')) || 0)
     if (size < bytes.length) {
       torn++
@@ -36,7 +38,10 @@ export const openSpool = (path: string, maxBytes = defaultMaxBytes): Spool => {
     }
   }
   const known = (): Promise<void> => {
-    looked ??= look()
+    looked ??= look().catch(error => {
+      looked = undefined
+      throw error
+    })
     return looked
   }
   const cut = async (to: number): Promise<void> => {
@@ -61,8 +66,12 @@ export const openSpool = (path: string, maxBytes = defaultMaxBytes): Spool => {
 
   return {
     async add(texts) {
-      await known()
       const lines = Buffer.from(`${texts.join('\n')}\n`)
+      try {
+        await known()
+      } catch {
+        return false
+      }
       if (size + lines.length > maxBytes) return false
       try {
         await append(lines)
@@ -97,6 +106,11 @@ export const openSpool = (path: string, maxBytes = defaultMaxBytes): Spool => {
     waits: () => looked === undefined || done < size,
     torn: () => torn,
   }
+}
+
+const unlessMissing = (error: NodeJS.ErrnoException): Buffer => {
+  if (error.code !== 'ENOENT') throw error
+  return Buffer.alloc(0)
 }
 
 const isObject = (text: string): boolean => {

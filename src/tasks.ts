@@ -100,8 +100,8 @@ const changed = async (parts: Parts, asked: Asked, hold: Hold, waitMs: number): 
   const until = AbortSignal.any([AbortSignal.timeout(waitMs), gone.signal, asked.drain])
   for (let now = hold; ; ) {
     const { promise, resolve } = Promise.withResolvers<void>()
-    const off = parts.watch.on(hold.head.id, resolve)
     const wake = (): void => resolve()
+    const off = parts.watch.on(hold.head.id, wake)
     until.addEventListener('abort', wake, { once: true })
     try {
       now = (await readHold(parts.store, parts.keys, hold.head.id)) ?? now

@@ -2,9 +2,14 @@
 import type { Log } from './log.ts'
 import type { Store, StoreEvent } from './store/store.ts'
 
+export type Wake = (rev: number) => void
+
 export type Watch = {
-  /** Calls `wake` at every event of this hold (and whenever events may have been missed), until the returned function is called. */
-  on(hold: string, wake: () => void): () => void
+  /**
+   * Calls `wake` with the revision of every event of this hold, until the returned function is called; whenever events may have been
+   * missed, with a revision above all.
+   */
+  on(hold: string, wake: Wake): () => void
   /** Sees every event, in order. */
   follow(see: (event: StoreEvent) => void): () => void
   close(): Promise<void>
@@ -12,12 +17,13 @@ export type Watch = {
 
 export const watchStore = (store: Store, log: Log): Watch => {
   const stop = new AbortController()
-  const wakers = new Map<string, Set<() => void>>()
+  // Nearly always one waits for a hold, and a set for each of ten thousand weighs more than they do.
+  const wakers = new Map<string, Wake | Set<Wake>>()
   const seers = new Set<(event: StoreEvent) => void>()
 
   const tell = (event: StoreEvent): void => {
-    if (event.kind === 'gap') for (const set of wakers.values()) for (const wake of set) wake()
-    else for (const wake of wakers.get(event.hold) ?? []) wake()
+    if (event.kind === 'hold') wakeAll(wakers.get(event.hold), event.rev)
+    else for (const waiting of wakers.values()) wakeAll(waiting, Number.POSITIVE_INFINITY)
     for (const see of seers) see(event)
   }
   const read = async (): Promise<void> => {
@@ -39,11 +45,14 @@ export const watchStore = (store: Store, log: Log): Watch => {
 
   return {
     on(hold, wake) {
-      const set = wakers.get(hold) ?? new Set()
-      wakers.set(hold, set.add(wake))
+      const others = wakers.get(hold)
+      if (others === undefined) wakers.set(hold, wake)
+      else if (others instanceof Set) others.add(wake)
+      else wakers.set(hold, new Set([others, wake]))
       return () => {
-        set.delete(wake)
-        if (set.size === 0 && wakers.get(hold) === set) wakers.delete(hold)
+        const waiting = wakers.get(hold)
+        if (waiting instanceof Set) waiting.delete(wake)
+        if (waiting === wake || (waiting instanceof Set && waiting.size === 0)) wakers.delete(hold)
       }
     },
     follow(see) {
@@ -55,4 +64,9 @@ export const watchStore = (store: Store, log: Log): Watch => {
       await following
     },
   }
+}
+
+const wakeAll = (waiting: Wake | Set<Wake> | undefined, rev: number): void => {
+  if (waiting instanceof Set) for (const wake of waiting) wake(rev)
+  else waiting?.(rev)
 }

@@ -37,7 +37,7 @@ const sameFamily = (one: string, other: string): boolean => familyOf(one) === fa
 const importsOf = (file: string): readonly string[] =>
   [
     ...readFileSync(join(source, file), 'utf8').matchAll(
-      /^(?:import|export)\b[^'"`;]*?\bfrom '([^']+)'|\bimport\('([^']+)'\)|^import '([^']+)'/gm,
+      /^(?:import|export)\b[^'"`;]*?\bfrom '([^']+)'|\b(?:import|createRequire\(import\.meta\.url\))\('([^']+)'\)|^import '([^']+)'/gm,
     ),
   ].map(([, one, two, three]) => one ?? two ?? three ?? '')
 
@@ -104,14 +104,14 @@ const homes: { readonly [name: string]: readonly string[] } = {
   hono: ['console/'],
   ioredis: ['store/'],
   jose: ['token.ts', 'dpop.ts', 'issuer-keys.ts'],
-  minimatch: ['path.ts', 'config.ts'],
+  minimatch: ['path.ts', 'config/files.ts'],
   nodemailer: ['channels/email.ts'],
   'oidc-provider': ['commands/demo/'],
   'openid-client': ['console/'],
   pino: ['log.ts'],
   'prom-client': ['metrics.ts'],
   re2js: ['value.ts'],
-  undici: ['forward.ts'],
+  undici: ['wire/http2.ts'],
   yaml: ['config/source.ts'],
   zod: ['config/', 'config.ts'],
 }

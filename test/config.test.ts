@@ -2,11 +2,12 @@
 // Reading the configuration: what is refused and where, what is filled in, what the hashes cover, and how changes are followed.
 import { mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { isUnchanged, type Looked } from '../src/config/files.ts'
 import { settingsSchema } from '../src/config/json-schema.ts'
 import { type SettingsWatch, watchSettings } from '../src/config/watch.ts'
-import { type Finding, loadSettings } from '../src/config.ts'
+import { type Finding, loadSettings, readSettings } from '../src/config.ts'
 import { newKey } from '../src/seal.ts'
 import type { Settings } from '../src/settings.ts'
 
@@ -619,10 +620,7 @@ describe('watching', () => {
   type Told = { readonly settings?: Settings; readonly problems?: readonly Finding[] }
 
   /** Follows a file; `next` waits for what is told next, and nothing is lost in between. */
-  const follow = (
-    file: string,
-    current: Settings,
-  ): { watching: SettingsWatch; next(): Promise<Told>; told: Told[] } => {
+  const follow = (file: string, first: Looked): { watching: SettingsWatch; next(): Promise<Told>; told: Told[] } => {
     const told: Told[] = []
     let wake = (): void => undefined
     const tell = (one: Told): void => {
@@ -634,7 +632,7 @@ describe('watching', () => {
       while (told.length <= seen) await new Promise<void>(resolve => (wake = resolve))
       return told[seen++] as Told
     }
-    const watching = watchSettings(file, current, {
+    const watching = watchSettings(file, first, {
       env: {},
       onSettings: settings => tell({ settings }),
       onProblems: problems => tell({ problems }),
@@ -643,9 +641,7 @@ describe('watching', () => {
   }
   const start = async (contents: { readonly [name: string]: string }) => {
     const file = await files(contents)
-    const loaded = await loadSettings(file, {})
-    if ('problems' in loaded) throw new Error(loaded.problems.map(spelled).join('\n'))
-    const following = follow(file, loaded.settings)
+    const following = follow(file, (await readSettings(file, {})).looked)
     await following.watching.reload()
     return { file, ...following }
   }
@@ -680,6 +676,55 @@ describe('watching', () => {
     watching.stop()
   })
 
+  test('what has not changed is not judged again, however often it is looked at', async () => {
+    const file = await files({ 'holdpoint.yaml': 'version: 1\nconsole: { audience: "${env:AUDIENCE}" }\n' })
+    let readings = 0
+    const env = {
+      get AUDIENCE() {
+        return `reading-${++readings}`
+      },
+    }
+    const { looked } = await readSettings(file, env)
+    const told: string[] = []
+    const watching = watchSettings(file, looked, {
+      env,
+      onSettings: ({ console }) => told.push(String(console.audience)),
+      onProblems: () => told.push('problems'),
+    })
+    await watching.reload()
+    await watching.reload()
+    expect({ readings, told }).toEqual({ readings: 1, told: [] })
+    await writeFile(file, 'version: 1\nconsole: { audience: "${env:AUDIENCE}" } # changed\n')
+    await watching.reload()
+    expect(told[0]).toBe('reading-2')
+    watching.stop()
+  })
+
+  test.each<readonly [string, (folder: string) => Promise<unknown>, boolean]>([
+    ['nothing', async () => undefined, true],
+    ['a file that no glob fits', async folder => writeFile(join(folder, 'rules/b.txt'), ''), true],
+    ['a content', async folder => writeFile(join(folder, 'holdpoint.yaml'), 'version: 1\n'), false],
+    ['a secret', async folder => writeFile(join(folder, 'secret'), 'two'), false],
+    ['a secret that is gone', async folder => rm(join(folder, 'secret')), false],
+    ['a rule file more', async folder => writeFile(join(folder, 'rules/b.yaml'), ''), false],
+    ['a rule file less', async folder => rm(join(folder, 'rules/a.yaml')), false],
+    [
+      'a rule file of another name',
+      async folder => rename(join(folder, 'rules/a.yaml'), join(folder, 'rules/c.yaml')),
+      false,
+    ],
+    ['a file that was not there', async folder => writeFile(join(folder, 'absent'), 'x'), false],
+  ])('what has changed: %s', async (_, change, unchanged) => {
+    const file = await files({
+      'holdpoint.yaml': 'version: 1\nrules: rules/*.yaml\nkeys: "${file:secret}${file:absent}"\n',
+      'rules/a.yaml': 'rules: []\n',
+      secret: 'one',
+    })
+    const { looked } = await readSettings(file, {})
+    await change(dirname(file))
+    expect(await isUnchanged(looked)).toBe(unchanged)
+  })
+
   test('the swap of a symbolic link, as Kubernetes does it, again and again', async () => {
     const own = join(folder, `k8s-${count++}`)
     const swap = async (version: string, text: string): Promise<void> => {
@@ -691,9 +736,7 @@ describe('watching', () => {
     await swap('1', 'version: 1\n')
     await symlink('..data/holdpoint.yaml', join(own, 'holdpoint.yaml'))
     const file = join(own, 'holdpoint.yaml')
-    const loaded = await loadSettings(file, {})
-    if ('problems' in loaded) throw new Error('bad')
-    const { watching, next } = follow(file, loaded.settings)
+    const { watching, next } = follow(file, (await readSettings(file, {})).looked)
     await watching.reload()
     await swap('2', 'version: 1\ngate: { tokenGrace: 2m }\n')
     expect((await next()).settings?.tokenGraceMs).toBe(120_000)
@@ -704,11 +747,26 @@ describe('watching', () => {
 
   test('what changed between reading and watching is told of', async () => {
     const file = await files({ 'holdpoint.yaml': 'version: 1\n' })
-    const loaded = await loadSettings(file, {})
-    if ('problems' in loaded) throw new Error('bad')
+    const { looked } = await readSettings(file, {})
     await writeFile(file, 'version: 1\ngate: { tokenGrace: 7m }\n')
-    const { watching, next } = follow(file, loaded.settings)
+    const { watching, next } = follow(file, looked)
     expect((await next()).settings?.tokenGraceMs).toBe(420_000)
+    watching.stop()
+  })
+
+  test('what fails where it is taken changes nothing either, and is told of', async () => {
+    const file = await files({ 'holdpoint.yaml': 'version: 1\n' })
+    const told: string[] = []
+    const watching = watchSettings(file, (await readSettings(file, {})).looked, {
+      env: {},
+      onSettings: () => {
+        throw new Error('no')
+      },
+      onProblems: problems => told.push(...problems.map(spelled)),
+    })
+    await writeFile(file, 'version: 1 # changed\n')
+    await watching.reload()
+    expect(told).toEqual(['holdpoint.yaml:1:1: this cannot be judged: no'])
     watching.stop()
   })
 

@@ -73,8 +73,16 @@ test('it stops at SIGTERM without being killed', async () => {
   expect(await ended).toEqual([0, null])
 })
 
+test('it brings what V8 made of the program, for the user it runs as', async () => {
+  const [folder = '', ...more] = await readdir(join(app, '.cache'))
+  expect(more).toEqual([])
+  expect(folder).toMatch(new RegExp(`-${identity.uid ?? process.getuid?.()}$`))
+  expect((await readdir(join(app, '.cache', folder))).length).toBeGreaterThan(300)
+})
+
 test('it brings nothing to build, test or install with', async () => {
   expect((await readdir(app)).sort()).toEqual([
+    '.cache',
     'LICENSE',
     'bin',
     'dist',

@@ -656,6 +656,29 @@ describe('maskText', () => {
   })
 })
 
+describe('values that are too short for most shapes', () => {
+  // Each would be missed if one of the looks that spare the others were too quick.
+  it.each([
+    [`xoxb-${'a1b2c3d4e5'}`, 'slack token'],
+    ['x://a:b@c', 'password'],
+    ['%3A%2F%2Fa:b@c', 'password'],
+    ['dpop a1b2c3d4', 'secret'],
+    ['pin=1', 'secret'],
+    ['pin%3D1', 'secret'],
+    ['pin：1', 'secret'],
+    ['<pin>1</pin>', 'secret'],
+    ['curl -ux:y', 'secret'],
+    ["password'x'", 'secret'],
+    ['crypt("x")', 'secret'],
+    ['h:5432:d:u:p', 'secret'],
+    ['a@b.co', 'email'],
+    ['078-05-1120', 'ssn'],
+    ['212-555-1234', 'phone'],
+  ])('%s', (text, kind) => {
+    expect(maskText(text, fingerprint)).toContain(`‹${kind} `)
+  })
+})
+
 describe('printable', () => {
   it.each([
     ['plain text, ümläüts, 日本語, हिन्दी, ไทย, עברית, 🐈', 'plain text, ümläüts, 日本語, हिन्दी, ไทย, עברית, 🐈'],

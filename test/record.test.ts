@@ -1,5 +1,5 @@
 // Entries of calls: grouped, spooled while the store is away, never lost and not twice, and no call without one.
-import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -34,8 +34,13 @@ const logOf = () => {
   let away = false
   let gate: Promise<void> | undefined
   let letGo = (): void => undefined
+  let slowMs = 0
   return {
     lines,
+    /** From now on every append answers after so long. */
+    slow(ms: number) {
+      slowMs = ms
+    },
     calls: () => lines.map(line => line.call),
     away(yes: boolean) {
       away = yes
@@ -52,6 +57,7 @@ const logOf = () => {
     log: {
       async append(entries: readonly string[]) {
         if (gate !== undefined) await gate
+        if (slowMs > 0) await new Promise(resolve => setTimeout(resolve, slowMs))
         if (away) throw new Error('away')
         lines.push(...entries.map(entry => JSON.parse(entry) as Line))
       },
@@ -175,6 +181,32 @@ describe('while the store is away', () => {
     expect(record.trouble()).toBeUndefined()
   })
 
+  it('waits for every slow step before it closes, so that nothing is both in the spool and in the store', async () => {
+    const store = logOf()
+    const record = start(store)
+    store.slow(600)
+    await allow(record, 'a')
+    await record.flush()
+    expect(record.trouble()).toBe('the store does not answer')
+    await allow(record, 'b')
+    await record.close()
+    const again = start(store)
+    await again.flush()
+    expect(store.calls()).toEqual(['a', 'b'])
+  })
+
+  it('loses no count of callers without a token because the store was away before', async () => {
+    const store = logOf()
+    const record = start(store, { spool: false })
+    store.away(true)
+    await allow(record, 'a')
+    await record.flush()
+    record.count('127.0.0.1', 'malformed')
+    store.away(false)
+    await record.close()
+    expect(store.lines.at(-1)).toMatchObject({ kind: 'calls.refused', count: 1 })
+  })
+
   it('waits for each entry if it has to be strict', async () => {
     const store = logOf()
     const record = start(store, { spool: false, strict: true })
@@ -217,6 +249,25 @@ describe('the spool', () => {
     expect(seen).toEqual(['{"n":1}', '{"n":2}', '{"n":4}'])
     expect(spool.torn()).toBe(2)
     expect(spool.waits()).toBe(false)
+  })
+
+  it('hides nothing behind the mark of a spool that is gone', async () => {
+    const path = join(dir, 'spool')
+    await writeFile(`${path}.done`, '14')
+    await openSpool(path).add(['{"n":1}', '{"n":2}'])
+    const seen: string[] = []
+    await openSpool(path).drain(async group => void seen.push(...group))
+    expect(seen).toEqual(['{"n":1}', '{"n":2}'])
+  })
+
+  it('takes nothing while what is there cannot be read, and looks again', async () => {
+    const path = join(dir, 'spool')
+    await mkdir(path)
+    const spool = openSpool(path)
+    expect(await spool.add(['{"n":1}'])).toBe(false)
+    await expect(spool.drain(async () => undefined)).rejects.toThrow('EISDIR')
+    await rmdir(path)
+    expect(await spool.add(['{"n":1}'])).toBe(true)
   })
 
   it('is bounded', async () => {

@@ -6,19 +6,20 @@ import type { Header } from '../src/nouns.ts'
 import { scrubbed, scrubbedLines } from '../src/scrub.ts'
 import { type Stage, startStage, upstreamKey } from './support/stage.ts'
 
-const through = (chunks: readonly Buffer[], secrets: readonly string[]) => {
+/** @param told the last piece is announced as such */
+const through = (chunks: readonly Buffer[], secrets: readonly string[], told = false) => {
   const out: Buffer[] = []
   const heads: unknown[] = []
   const sink = scrubbed(
     {
-      head: (...head: readonly [number, readonly Header[], string]) => void heads.push(head),
-      data: (chunk: Buffer) => out.push(chunk) > 0,
+      head: (status: number, headers: readonly Header[], reason: string) => void heads.push([status, headers, reason]),
+      data: (chunk: Buffer, _last?: boolean) => out.push(chunk) > 0,
       end: (trailers: readonly Header[]) => void heads.push(trailers),
     },
     secrets,
   )
   sink.head(200, [['X-Echo', `got ${secrets[0]}!`]], `OK ${secrets[0]}`)
-  for (const chunk of chunks) sink.data(chunk)
+  for (const [at, chunk] of chunks.entries()) sink.data(chunk, told && at === chunks.length - 1)
   sink.end([['X-Trailer', `${secrets[0]}`]])
   return { text: Buffer.concat(out).toString('latin1'), pieces: out.map(String), heads }
 }
@@ -30,7 +31,8 @@ describe('bytes', () => {
     const body = Buffer.from(`ab${secret}${secret}abcabc and ${secret.slice(0, -1)}`)
     const expected = body.toString().replaceAll(secret, '*'.repeat(secret.length))
     for (let at = 0; at <= body.length; at++)
-      expect(through([body.subarray(0, at), body.subarray(at)], [secret]).text).toBe(expected)
+      for (const told of [false, true])
+        expect(through([body.subarray(0, at), body.subarray(at)], [secret], told).text).toBe(expected)
     expect(
       through(
         [...body].map(byte => Buffer.from([byte])),

@@ -1,8 +1,11 @@
 // What is asked of Slack's Web API, and what its failures mean. Every try is one request: notify.ts repeats, and knows what may have arrived.
-import { ErrorCode, LogLevel, WebClient } from '@slack/web-api'
+import { createRequire } from 'node:module'
 import type { SlackSettings } from '../settings.ts'
 import { Unreached } from './channel.ts'
 import type { Message } from './slack-message.ts'
+
+// Loaded with the first channel in Slack: most gates have none.
+const slackApi = (): typeof import('@slack/web-api') => createRequire(import.meta.url)('@slack/web-api')
 
 const timeoutMs = 5_000
 const longestRetryMs = 3_600_000
@@ -41,7 +44,7 @@ const quiet = {
   warn: silent,
   error: silent,
   setLevel: silent,
-  getLevel: () => LogLevel.ERROR,
+  getLevel: () => slackApi().LogLevel.ERROR,
   setName: silent,
 }
 
@@ -61,7 +64,7 @@ const inert = { unfurl_links: false, unfurl_media: false, parse: 'none', link_na
 const eventType = 'holdpoint_notice'
 
 export const slackClient = ({ token, channel, apiUrl }: SlackSettings): SlackClient => {
-  const web = new WebClient(token, clientOptions(apiUrl))
+  const web = new (slackApi().WebClient)(token, clientOptions(apiUrl))
   const ask = async (method: string, options: Record<string, unknown>): Promise<Record<string, unknown>> => {
     try {
       return { ...(await web.apiCall(method, options)) }
@@ -146,6 +149,7 @@ const unreached = (thrown: unknown): Unreached => {
     statusCode?: number
     original?: { cause?: { code?: string } }
   }
+  const { ErrorCode } = slackApi()
   switch (error.code) {
     case ErrorCode.PlatformError:
       return new Unreached(`Slack says ${wordOf(error.data?.error)}`, { cause: thrown })

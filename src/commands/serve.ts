@@ -6,8 +6,9 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { adminServer, readiness } from '../admin.ts'
 import { assertions } from '../assertion.ts'
 import { channelsNow } from '../channels/make.ts'
+import type { Looked } from '../config/files.ts'
 import { watchSettings } from '../config/watch.ts'
-import { type Finding, loadSettings } from '../config.ts'
+import { type Finding, loadSettings, readSettings } from '../config.ts'
 import { consoleApp } from '../console/app.ts'
 import { listenConsole } from '../console/listen.ts'
 import { socketsOf } from '../console/slack.ts'
@@ -22,6 +23,7 @@ import { readHold, verifiedHold } from '../hold.ts'
 import { identifier } from '../identify.ts'
 import { listenGate, listening } from '../listen.ts'
 import { accessLog, type Log, makeLog } from '../log.ts'
+import { prepare } from '../match.ts'
 import { countedRecorder, countedStore, liveHolds, newMeter } from '../metrics.ts'
 import { notify } from '../notify.ts'
 import type { Hold } from '../nouns.ts'
@@ -29,8 +31,6 @@ import type { Parts } from '../parts.ts'
 import { recorder } from '../record.ts'
 import { type KeyRing, keyRing, newKey } from '../seal.ts'
 import type { ListenTls, Settings } from '../settings.ts'
-import { redisStore } from '../store/redis.ts'
-import { sqliteStore } from '../store/sqlite.ts'
 import type { Store } from '../store/store.ts'
 import { sweep } from '../sweep.ts'
 import { fileTrail } from '../trails/file.ts'
@@ -77,7 +77,7 @@ const line = (finding: Finding): string => `${finding.file}:${finding.line}:${fi
 export const serve = async (options: ServeOptions): Promise<Serving> => {
   const env = options.env ?? process.env
   const log = options.log ?? makeLog(env.HOLDPOINT_LOG)
-  const loaded = await loadSettings(options.config, env)
+  const { loaded, looked } = await readSettings(options.config, env)
   if ('problems' in loaded) throw new BadConfiguration(loaded.problems)
   for (const warning of loaded.warnings)
     log.warn({ where: `${warning.file}:${warning.line}:${warning.column}` }, warning.message)
@@ -88,7 +88,7 @@ export const serve = async (options: ServeOptions): Promise<Serving> => {
       await closer().catch(error => log.error({ err: toError(error) }, 'a part did not close'))
   }
   try {
-    return await started(options, env, log, loaded.settings, closers, close)
+    return await started(options, env, log, loaded.settings, looked, closers, close)
   } catch (error) {
     await close()
     throw error
@@ -100,6 +100,7 @@ const started = async (
   env: Record<string, string | undefined>,
   log: Log,
   first: Settings,
+  looked: Looked,
   closers: (() => Promise<void>)[],
   close: () => Promise<void>,
 ): Promise<Serving> => {
@@ -154,6 +155,7 @@ const started = async (
   // Closed last but one: what the other parts still record on their way out is carried too.
   closers.splice(1, 0, () => trails.close())
 
+  prepare(first)
   const gateListening = await listenGate(
     {
       handle: theGate.handle,
@@ -191,11 +193,14 @@ const started = async (
   )
 
   // With `listen: host:0` the addresses are known only now; a url that was not given follows them.
-  const addressed = (next: Settings): Settings => ({
-    ...next,
-    gate: { ...next.gate, url: next.gate.url.endsWith(':0') ? gateListening.url : next.gate.url },
-    console: { ...next.console, url: next.console.url.endsWith(':0') ? consoleListening.url : next.console.url },
-  })
+  const addressed = (next: Settings): Settings =>
+    [next.gate.url, next.console.url].some(url => url.endsWith(':0'))
+      ? {
+          ...next,
+          gate: { ...next.gate, url: next.gate.url.endsWith(':0') ? gateListening.url : next.gate.url },
+          console: { ...next.console, url: next.console.url.endsWith(':0') ? consoleListening.url : next.console.url },
+        }
+      : next
   settings = addressed(settings)
 
   const speaking = {
@@ -216,12 +221,14 @@ const started = async (
     () => watch.close(),
   )
 
-  const watching = watchSettings(options.config, first, {
+  const watching = watchSettings(options.config, looked, {
     env,
-    onSettings(next: Settings) {
-      for (const what of restartOnly(settings, addressed(next)))
+    onSettings(read: Settings) {
+      const next = addressed(read)
+      for (const what of restartOnly(settings, next))
         log.warn({ what }, 'this part of the configuration needs a restart to change')
-      settings = addressed(next)
+      prepare(next)
+      settings = next
       if (next.gate.tls !== undefined) gateListening.secure(next.gate.tls)
       if (next.console.tls !== undefined) consoleListening.secure(next.console.tls)
       loadedAt = clock()
@@ -268,9 +275,12 @@ const noted = (parts: Parts, entry: Parameters<Parts['record']['note']>[0]): voi
 
 const openStore = async ({ store }: Settings): Promise<Store> => {
   if (store.kind === 'redis')
-    return redisStore({ url: store.url, ...(store.durable === undefined ? {} : { durable: store.durable }) })
+    return (await import('../store/redis.ts')).redisStore({
+      url: store.url,
+      ...(store.durable === undefined ? {} : { durable: store.durable }),
+    })
   if (store.path !== ':memory:') await mkdir(dirname(store.path), { recursive: true, mode: 0o700 })
-  return sqliteStore({ path: store.path })
+  return (await import('../store/sqlite.ts')).sqliteStore({ path: store.path })
 }
 
 /** The key ring of the configuration, or the one made and kept beside the SQLite file. */
@@ -331,35 +341,40 @@ the line of each call.`,
     .action(async ({ config, workers }: { config: string; workers?: number }) => {
       const log = makeLog(process.env.HOLDPOINT_LOG)
       const worker = workerNumber()
-      let serving: Pick<Serving, 'gate' | 'console' | 'admin' | 'close'>
-      try {
-        if (workers !== undefined && worker === undefined) serving = await several(config, workers, log)
-        else {
-          const alone = await serve({ config, log, ...(worker === undefined ? {} : { worker }) })
-          if (worker !== undefined) tellStarted({ gate: alone.gate, console: alone.console }, alone.asked)
-          serving = alone
-        }
-      } catch (error) {
-        const why = error instanceof Error ? error.message : String(error)
-        if (worker === undefined) process.stderr.write(`${why}\n`)
-        else tellFailed(why)
-        process.exitCode = 1
-        if (worker !== undefined) process.disconnect()
-        return
+      const begin = async (): Promise<Pick<Serving, 'gate' | 'console' | 'admin' | 'close'>> => {
+        if (workers !== undefined && worker === undefined) return several(config, workers, log)
+        const alone = await serve({ config, log, ...(worker === undefined ? {} : { worker }) })
+        if (worker !== undefined) tellStarted({ gate: alone.gate, console: alone.console }, alone.asked)
+        return alone
       }
-      if (worker === undefined)
-        log.info({ gate: serving.gate, console: serving.console, admin: serving.admin }, 'ready')
+      const starting = begin()
+      // Heard from the first moment on: a gate that is only just there has calls and entries as well.
       const stop = (): void => {
         process.off('SIGTERM', stop)
         process.off('SIGINT', stop)
         if (worker === undefined) log.info('stopping')
-        void serving.close().then(() => process.exit(0))
+        void starting
+          .then(serving => serving.close())
+          .then(
+            () => process.exit(0),
+            () => undefined,
+          )
       }
       process.on('SIGTERM', stop)
       // A terminal tells every process of its group; the workers wait for the first one to tell them.
       process.on('SIGINT', worker === undefined ? stop : () => undefined)
       // Without the process that started it a worker has nobody who would start or stop it.
       if (worker !== undefined) process.on('disconnect', stop)
+      try {
+        const { gate, console, admin } = await starting
+        if (worker === undefined) log.info({ gate, console, admin }, 'ready')
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error)
+        if (worker === undefined) process.stderr.write(`${why}\n`)
+        else tellFailed(why)
+        process.exitCode = 1
+        if (worker !== undefined) process.disconnect()
+      }
     })
 }
 

@@ -4,9 +4,13 @@ import { expand, maxExpansions } from '../path.ts'
 const shape =
   'must be a glob on the canonical path: it begins with "/", and has no "//", dot segment, query, space or non-ASCII character'
 
+/** minimatch throws when it is given more than four times as many. */
+const maxLength = 16_384
+
 /** Sentences, each once. Braces count as everything they stand for. */
 export const globProblems = (glob: string): readonly string[] => {
   if (!/^\/[\x21-\x7e]*$/.test(glob)) return [shape]
+  if (glob.length > maxLength) return [`must not be longer than ${maxLength} characters`]
   const stars: string[] = []
   if (glob.split('**').length > 5) stars.push('must not have more than four "**"')
   if (glob.split('/').some(segment => segment !== '**' && segment.split('*').length > 5))

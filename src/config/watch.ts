@@ -1,9 +1,11 @@
 // Reloads the configuration when its files change. Folders are watched, not files, so that swaps of a symbolic link (Kubernetes) are
-// seen; a poll of the contents every 15 s sees what the watch cannot. A bad file changes nothing and is told of once.
+// seen; a poll of the contents every 15 s sees what the watch cannot. What has not changed is not judged again: ten thousand rules take
+// seconds. A bad file changes nothing and is told of once.
 import { type FSWatcher, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { type Finding, readSettings } from '../config.ts'
 import type { Settings } from '../settings.ts'
+import { isUnchanged, type Looked } from './files.ts'
 import { hashOf } from './hash.ts'
 
 const quietMs = 200
@@ -21,15 +23,15 @@ export type SettingsWatch = {
   reload(): Promise<void>
 }
 
-/** Follows the files of a configuration, of which `current` is in force. */
+/** Follows the files of a configuration, from what `first` found in them: that is in force. */
 export const watchSettings = (
   file: string,
-  current: Settings,
+  first: Looked,
   { env, onSettings, onProblems }: Watching,
 ): SettingsWatch => {
   const folders = new Map<string, FSWatcher>()
   let names: ReadonlySet<string> = new Set()
-  let seen: string | undefined
+  let last = first
   let stopped = false
   let quiet: NodeJS.Timeout | undefined
   let running = Promise.resolve()
@@ -66,24 +68,22 @@ export const watchSettings = (
 
   const look = async (): Promise<void> => {
     if (stopped) return
-    const { loaded, contents } = await readSettings(file, env)
+    follow([...last.contents.keys()])
+    if (await isUnchanged(last)) return
+    const { loaded, looked } = await readSettings(file, env)
     if (stopped) return
-    follow([...contents.keys()])
-    const content = hashOf(
-      ...[...contents]
-        .sort(([one], [other]) => (one < other ? -1 : 1))
-        .flatMap(([path, text]) => [path, text ?? '', String(text === undefined)]),
-    )
-    if (content === seen) return
-    // What is in force was read before the watch began: the first look tells only of what has changed since.
-    const first = seen === undefined
-    seen = content
-    if ('problems' in loaded) return onProblems(loaded.problems)
-    if (first && same(loaded.settings, current)) return
-    onSettings(loaded.settings, loaded.warnings)
+    follow([...looked.contents.keys()])
+    const before = textsOf(last)
+    last = looked
+    if (textsOf(looked) === before) return
+    if ('problems' in loaded) onProblems(loaded.problems)
+    else onSettings(loaded.settings, loaded.warnings)
   }
   const reload = (): Promise<void> => {
-    running = running.catch(() => undefined).then(look)
+    running = running.then(look).catch((error: unknown) =>
+      // Whatever went wrong, the last good one stays in force.
+      onProblems([{ file, line: 1, column: 1, message: `this cannot be judged: ${(error as Error).message}` }]),
+    )
     return running
   }
   const poll = setInterval(() => void reload(), pollMs).unref()
@@ -100,6 +100,10 @@ export const watchSettings = (
   }
 }
 
-/** In every value: the hash says nothing of secrets and certificates, which may have changed before the watch began. */
-const same = (one: Settings, other: Settings): boolean =>
-  JSON.stringify({ ...one, loadedAt: 0 }) === JSON.stringify({ ...other, loadedAt: 0 })
+/** Of every file that was looked at: the hash of a configuration says nothing of secrets and certificates. */
+const textsOf = ({ contents }: Looked): string =>
+  hashOf(
+    ...[...contents]
+      .sort(([one], [other]) => (one < other ? -1 : 1))
+      .flatMap(([path, text]) => [path, text ?? '', String(text === undefined)]),
+  )

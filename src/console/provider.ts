@@ -1,21 +1,15 @@
 // What is known about each login's identity provider: discovered once, read again every hour, an old answer serving while it is down.
 // Its answers are read up to a size and within a time, redirects are not followed; plain http only on loopback addresses.
 import { createHash } from 'node:crypto'
-import {
-  allowInsecureRequests,
-  ClientSecretBasic,
-  ClientSecretPost,
-  Configuration,
-  type CustomFetch,
-  customFetch,
-  discovery,
-  enableNonRepudiationChecks,
-  None,
-} from 'openid-client'
+import { createRequire } from 'node:module'
+import type { Configuration, CustomFetch } from 'openid-client'
 import { safeUrl } from '../ask.ts'
 import { HoldpointError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Login } from '../settings.ts'
+
+// Loaded with the first sign-in.
+const oidc = (): typeof import('openid-client') => createRequire(import.meta.url)('openid-client')
 
 const freshMs = 3_600_000
 const retryMs = 2_000
@@ -44,12 +38,14 @@ const boundedFetch: CustomFetch = async (url, options) => {
 }
 
 export const discover = async (login: Pick<Login, 'issuer' | 'clientId' | 'clientSecret'>): Promise<Configuration> => {
+  const client = oidc()
+  const { allowInsecureRequests, ClientSecretBasic, ClientSecretPost, None } = client
   const issuer = new URL(login.issuer)
   const insecure = issuer.protocol === 'http:'
   if (!safeUrl(login.issuer)) throw new Error('an http issuer is allowed on loopback addresses only')
-  const found = await discovery(issuer, login.clientId, undefined, None(), {
+  const found = await client.discovery(issuer, login.clientId, undefined, None(), {
     timeout: timeoutS,
-    [customFetch]: boundedFetch,
+    [client.customFetch]: boundedFetch,
     ...(insecure ? { execute: [allowInsecureRequests] } : {}),
   })
   const server = found.serverMetadata()
@@ -57,12 +53,12 @@ export const discover = async (login: Pick<Login, 'issuer' | 'clientId' | 'clien
   const basic = server.token_endpoint_auth_methods_supported?.includes('client_secret_basic') ?? true
   const secret = login.clientSecret
   const auth = secret === undefined ? None() : basic ? ClientSecretBasic(secret) : ClientSecretPost(secret)
-  const configuration = new Configuration(server, login.clientId, undefined, auth)
+  const configuration = new client.Configuration(server, login.clientId, undefined, auth)
   configuration.timeout = timeoutS
-  configuration[customFetch] = boundedFetch
+  configuration[client.customFetch] = boundedFetch
   if (insecure) allowInsecureRequests(configuration)
   // ID tokens are verified by their signature as well, not only by the connection they came over.
-  enableNonRepudiationChecks(configuration)
+  client.enableNonRepudiationChecks(configuration)
   return configuration
 }
 

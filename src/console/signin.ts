@@ -2,16 +2,8 @@
 // A sign-in under way is sealed into its own `state` for ten minutes, so that beginning one costs the store nothing. It opens only for the
 // browser that began it, whose secret also makes verifier and nonce, and it can be finished once.
 import { createHash, randomBytes } from 'node:crypto'
-import {
-  AuthorizationResponseError,
-  authorizationCodeGrant,
-  buildAuthorizationUrl,
-  type Configuration,
-  calculatePKCECodeChallenge,
-  fetchUserInfo,
-  type IDToken,
-  refreshTokenGrant,
-} from 'openid-client'
+import { createRequire } from 'node:module'
+import type { Configuration, IDToken } from 'openid-client'
 import { HoldpointError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { KeyRing } from '../seal.ts'
@@ -21,6 +13,9 @@ import type { Shelf } from '../store/store.ts'
 import { type Claims, incomplete, knowsGroups, type Person, personOf, proofOf } from './person.ts'
 import { providers } from './provider.ts'
 import type { Proof, Session, Tokens } from './sessions.ts'
+
+// Loaded with the first sign-in.
+const oidc = (): typeof import('openid-client') => createRequire(import.meta.url)('openid-client')
 
 const pendingMs = 10 * 60_000
 // Some providers and the proxies before them take addresses of two kilobytes; `state` is to be less than half of that.
@@ -119,7 +114,7 @@ export const signIn = (parts: {
     const found: Claims[] = idToken === undefined ? [] : [idToken]
     const enough = idToken !== undefined && !incomplete(login, idToken)
     if (enough || access === undefined || provider.serverMetadata().userinfo_endpoint === undefined) return found
-    return [...found, await fetchUserInfo(provider, access, subject)]
+    return [...found, await oidc().fetchUserInfo(provider, access, subject)]
   }
 
   return {
@@ -139,12 +134,12 @@ export const signIn = (parts: {
       }
       const state = keys.seal(JSON.stringify(pending), placeOf(browser))
       const { verifier, nonce } = madeOf(browser, state)
-      return buildAuthorizationUrl(provider, {
+      return oidc().buildAuthorizationUrl(provider, {
         redirect_uri: callback(name),
         scope: login.scopes.join(' '),
         state,
         nonce,
-        code_challenge: await calculatePKCECodeChallenge(verifier),
+        code_challenge: await oidc().calculatePKCECodeChallenge(verifier),
         code_challenge_method: 'S256',
         ...(challenge === undefined || challenge.acr.length === 0 ? {} : { acr_values: challenge.acr.join(' ') }),
         // Proven now, and not just recently: the reviewer still has to read before the age counts.
@@ -185,7 +180,7 @@ export const signIn = (parts: {
       try {
         const answer = new URL(callback(name))
         answer.search = query.toString()
-        const granted = await authorizationCodeGrant(provider, answer, {
+        const granted = await oidc().authorizationCodeGrant(provider, answer, {
           pkceCodeVerifier: verifier,
           expectedState: state,
           expectedNonce: nonce,
@@ -223,7 +218,7 @@ export const signIn = (parts: {
       let idToken: IDToken | undefined
       let kept = tokens
       if (tokens.refresh !== undefined) {
-        const granted = await refreshTokenGrant(provider, tokens.refresh)
+        const granted = await oidc().refreshTokenGrant(provider, tokens.refresh)
         idToken = granted.claims()
         if (idToken !== undefined && idToken.sub !== subject)
           throw new Error('the refreshed ID token is about somebody else')
@@ -251,7 +246,7 @@ const asKnown = (now: Person, before: Person): Person => ({
 
 // RFC 6749 §4.1.2.1: error codes are printable; anything else is not worth showing.
 const refusal = (error: unknown): string => {
-  if (!(error instanceof AuthorizationResponseError))
+  if (!(error instanceof oidc().AuthorizationResponseError))
     return "The identity provider's answer does not fit. Sign in again."
   const code = /^[a-z_]{1,64}$/.test(error.error) ? error.error : 'an error'
   return code === 'access_denied'

@@ -4,14 +4,19 @@ import { secretName } from './names.ts'
 import type { Span } from './patterns.ts'
 import { sqlRanges } from './sql.ts'
 
+// A command line has white space, SQL has quotes or a call, an element has its brackets, a line of .pgpass its colons.
+const possible = /[\s'"`$(<:]/
+
 export const idiomSpans = (text: string): Span[] =>
-  [
-    ...commands.flatMap(command => commandRanges(text, command)),
-    ...sqlRanges(text),
-    ...insertRanges(text),
-    ...elementRanges(text),
-    ...lines.flatMap(pattern => lastGroups(text, pattern)),
-  ].flatMap(({ start, end }) => (start < end ? [{ start, end, kind: 'secret', rank: 1 }] : []))
+  possible.test(text)
+    ? [
+        ...commands.flatMap(command => commandRanges(text, command)),
+        ...sqlRanges(text),
+        ...insertRanges(text),
+        ...elementRanges(text),
+        ...lines.flatMap(pattern => lastGroups(text, pattern)),
+      ].flatMap(({ start, end }) => (start < end ? [{ start, end, kind: 'secret', rank: 1 }] : []))
+    : []
 
 type Range = { readonly start: number; readonly end: number }
 

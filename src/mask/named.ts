@@ -14,9 +14,13 @@ const lineEnd = /[^\r\n]*/y
 // One word on the next line, which is no name of another value (`password=`, and then `port=1`) and no mark such as `---`.
 const wordBelow = /[ \t]{0,8}\r?\n[ \t]{0,64}(?=[^\s\p{P}\p{S}])([^\s=:]+)[ \t]{0,8}(?=\r?\n|$)/duy
 
+// Between a name and its value there is at least one of these, in every way of writing below.
+const between = /[\s=:>%：＝]/
+
 /** Values in `text` whose names say that they are secret. `secretData`: `data` is such a name too (a Kubernetes Secret). */
 export const namedSpans = (text: string): Span[] => {
   const spans: Span[] = []
+  if (!between.test(text)) return spans
   const secretData = /^[ \t]{0,8}kind:[ \t]{0,8}["']?Secret(?:List)?["']?[ \t]{0,8}\r?$/m.test(text)
   const isSecret = (name: string): boolean => secretName(name) || (secretData && /^(?:data|stringData)$/.test(name))
   // True after a name without a value of its own, as in `name: DB_PASSWORD`, until the `value:` that follows.

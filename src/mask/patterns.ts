@@ -141,14 +141,21 @@ const awsSecretSpans = (text: string): Span[] =>
     .filter(({ 0: run }) => /[/+]/.test(run) && isMixed(run, 0.3))
     .map(match => ({ start: match.index, end: match.index + 40, kind: 'aws secret', rank: 0 }))
 
+// Most values are a word or a number, and looking for each secret by itself costs more than all else that is done with them. No shape of
+// a secret is shorter than this unless it has white space, a colon or a percent sign.
+const shortestToken = 15
+const apart = /[\s:%]/
+// And each token has so many of its characters in a row, or begins in its own way.
+const couldBeToken = /[\w.~=-]{15}|whsec_/
+
 /** Values that are secrets by their look alone. */
 export const certainSpans = (text: string): Span[] =>
-  text.length < 8
+  text.length < 8 || (text.length < shortestToken && !apart.test(text))
     ? []
     : [
         ...pemSpans(text),
         ...jwtSpans(text),
-        ...tokenSpans(text, known, tokens),
+        ...(couldBeToken.test(text) ? tokenSpans(text, known, tokens) : []),
         ...puttySpans(text),
         ...urlSpans(text),
         ...encodedUrlSpans(text),
@@ -244,9 +251,9 @@ const international = /(?<![\w+])\+[1-9](?:[ ().-]{0,2}\d){7,14}(?!\d)/g
 const northAmerican = /(?<![\w.+-])\(?[2-9]\d{2}\)?[ .-][2-9]\d{2}[ .-]\d{4}(?![\w-])/g
 const ssn = /(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])/g
 
-/** Values that belong to a person. */
+/** Values that belong to a person: each has a digit or an @. */
 export const personalSpans = (text: string): Span[] =>
-  text.length < 5
+  text.length < 5 || !/[@\d]/.test(text)
     ? []
     : [
         ...shapeSpans(text, email, 'email'),

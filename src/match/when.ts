@@ -1,7 +1,7 @@
 // `when`: a CEL expression over the same data as the other match keys. Only `true` is yes and only `false` is no; an error, another
 // value, or data that cannot be told is unknown, so that it fails closed (match.ts). Names are checked when it is loaded. Expressions
 // have no clock, no network and no loops but CEL's own, which are bounded here.
-import { celEnv, isCelError, parse, plan } from '@bufbuild/cel'
+import { createRequire } from 'node:module'
 import { isUnchecked } from '../claims.ts'
 import type { Call, Caller } from '../nouns.ts'
 import type { Truth } from '../value.ts'
@@ -19,18 +19,30 @@ export type When = {
 
 const members = ['issuer', 'subject', 'client', 'kind', 'name', 'email', 'groups', 'claims', 'owner', 'actors'] as const
 
-const env = celEnv()
+// Loaded with the first expression, which is when a configuration is read: most have none.
+type Cel = typeof import('@bufbuild/cel')
+let loaded: (Cel & { readonly env: ReturnType<Cel['celEnv']> }) | undefined
+const cel = (): NonNullable<typeof loaded> => {
+  if (loaded === undefined) {
+    const found = createRequire(import.meta.url)('@bufbuild/cel') as Cel
+    loaded = { ...found, env: found.celEnv() }
+  }
+  return loaded
+}
+
 const maxLength = 4000
 const maxNesting = 2
 /** How often the innermost part of an expression may be looked at, at most, for all actions of a call together. */
 const maxSteps = 200_000
 
-type Expr = NonNullable<ReturnType<typeof parse>['expr']>
+type Parsed = ReturnType<Cel['parse']>
+type Expr = NonNullable<Parsed['expr']>
 
 /** @throws Error that says what is wrong with the expression */
 export const compileWhen = (text: string): When => {
   if (text.length > maxLength) throw new Error(`must not be longer than ${maxLength} characters`)
-  let parsed: ReturnType<typeof parse>
+  const { env, isCelError, parse, plan } = cel()
+  let parsed: Parsed
   try {
     parsed = parse(text)
   } catch (error) {
@@ -152,7 +164,7 @@ const visit = (expr: Expr | undefined, bound: ReadonlySet<string>, depth: number
     }
     case 'callExpr': {
       const { function: name, target, args } = kind.value
-      if (env.funcs.find(name) === undefined && !isOperator(name)) throw new Error(`knows no function "${name}"`)
+      if (cel().env.funcs.find(name) === undefined && !isOperator(name)) throw new Error(`knows no function "${name}"`)
       if (name === 'matches') patternIn(args.at(-1))
       all([target, ...args])
       if (depth > 0 && !quick.has(name)) {
@@ -231,6 +243,7 @@ const rootsOf = (expr: Expr | undefined, bound: ReadonlySet<string>): readonly s
 const patternIn = (expr: Expr | undefined): void => {
   const constant = expr?.exprKind.case === 'constExpr' ? expr.exprKind.value.constantKind : undefined
   if (constant?.case !== 'stringValue') throw new Error('must write the pattern of matches() in quotes')
+  const { env, isCelError, parse, plan } = cel()
   if (isCelError(plan(env, parse('"".matches(pattern)'))({ pattern: constant.value })))
     throw new Error(`knows no such pattern: "${constant.value}" (RE2 syntax)`)
 }

@@ -1,6 +1,6 @@
 // The SQLite file of the embedded store: made, locked for one process, and written in steps.
-// A step is one savepoint; all steps of one turn of the event loop share one transaction, so that many callers pay for one fsync,
-// and nothing is answered before it.
+// A step is one savepoint; all steps that come while the disk is waited for share one transaction, so that many callers pay for one wait.
+// Nobody is answered, and no event is told, before it is over.
 import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { type FileHandle, open as openAside } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -21,7 +21,6 @@ const schema = `
   CREATE INDEX holds_by_due ON holds (state, due_at, id) WHERE live = 1;
   CREATE INDEX holds_by_state ON holds (state, state_at, id);
   CREATE INDEX holds_by_fingerprint ON holds (fingerprint);
-  CREATE INDEX live_holds_by_caller ON holds (caller) WHERE live = 1;
   CREATE TABLE totals (holds INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
   INSERT INTO totals VALUES (0, 0);
   CREATE TABLE sealed (hold TEXT NOT NULL, part TEXT NOT NULL, value TEXT NOT NULL, until_at INTEGER, PRIMARY KEY (hold, part)) STRICT;
@@ -41,6 +40,12 @@ const schema = `
     id INTEGER PRIMARY KEY AUTOINCREMENT, hold TEXT NOT NULL, state TEXT NOT NULL, rev INTEGER NOT NULL, async INTEGER NOT NULL
   ) STRICT;`
 
+/** How many live holds each caller has. Made where it is missing: files of the first version counted them at every opening. */
+const callersTable = `
+  CREATE TABLE IF NOT EXISTS callers (caller TEXT PRIMARY KEY, holds INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  INSERT INTO callers SELECT caller, count(*) FROM holds WHERE live = 1 AND NOT EXISTS (SELECT 1 FROM callers) GROUP BY caller;
+  DROP INDEX IF EXISTS live_holds_by_caller;`
+
 export type Database = {
   row<Row>(text: string, ...values: SQLInputValue[]): Row | undefined
   rows<Row>(text: string, ...values: SQLInputValue[]): Row[]
@@ -48,8 +53,6 @@ export type Database = {
   write(text: string, ...values: SQLInputValue[]): number
   /** Does all of `act` or nothing of it; answers when it is on disk. */
   step<T>(act: () => T): Promise<T>
-  /** The same, but the disk is waited for outside of this thread: for what comes with every call and decides nothing. */
-  aside<T>(act: () => T): Promise<T>
   /** Reads; what cannot be read is `store_unavailable`. */
   look<T>(act: () => T): Promise<T>
   close(): void
@@ -57,7 +60,7 @@ export type Database = {
 
 /**
  * @param path made with its folder if it is not there; `:memory:` keeps nothing.
- * @param written called after every transaction.
+ * @param written called after every transaction, once it is on disk.
  * Throws `store_unavailable` if another process has the file, if it is not ours, and if a newer Holdpoint wrote it.
  */
 export const openDatabase = (path: string, written: () => void): Database => {
@@ -69,29 +72,27 @@ export const openDatabase = (path: string, written: () => void): Database => {
     return known
   }
 
-  type Step = {
-    readonly run: () => void
-    readonly done: () => void
-    readonly failed: (error: unknown) => void
-    readonly aside: boolean
-  }
+  type Step = { readonly run: () => void; readonly done: () => void; readonly failed: (error: unknown) => void }
   let steps: Step[] = []
+  let busy = false
+  let broken: unknown
 
-  // A commit in WAL mode writes the log; only the wait for the disk moves into the thread pool. SQLite locks the database file, not its
-  // log, so closing another handle of the log takes no lock away. A later full commit waits for these bytes as well.
+  // A commit in WAL mode writes the log; waiting for the disk is for the thread pool, so that nobody else waits for it. SQLite locks the
+  // database file, not its log, so closing another handle of the log takes no lock away. The log is written front to back: what is on disk
+  // of it includes all that was committed before.
   let logFile: Promise<FileHandle> | undefined
-  const synced = async (): Promise<void> => {
+  const onDisk = async (): Promise<void> => {
+    if (path === ':memory:') return
     logFile ??= openAside(`${path}-wal`, 'r+')
     await (await logFile).datasync()
   }
 
-  const commit = (): void => {
+  /** Writes what waits as one transaction; answers those steps that were carried out. */
+  const commit = (): readonly Step[] => {
     const taken = steps
     steps = []
     const kept: Step[] = []
-    const aside = path !== ':memory:' && taken.every(one => one.aside)
     try {
-      db.exec(`PRAGMA synchronous = ${aside ? 'NORMAL' : 'FULL'}`)
       db.exec('BEGIN IMMEDIATE')
       for (const one of taken) {
         db.exec('SAVEPOINT step')
@@ -105,49 +106,64 @@ export const openDatabase = (path: string, written: () => void): Database => {
         db.exec('RELEASE step')
       }
       db.exec('COMMIT')
+      return kept
     } catch (error) {
       if (db.isOpen && db.isTransaction) db.exec('ROLLBACK')
       for (const one of taken) one.failed(error)
-      return
+      return []
     }
-    written()
-    const done = (): void => {
-      for (const one of kept) one.done()
-    }
-    const failed = (error: unknown): void => {
-      for (const one of kept) one.failed(error)
-    }
-    if (aside) synced().then(done, failed)
-    else done()
   }
 
-  const queue = <T>(act: () => T, aside: boolean): Promise<T> =>
+  /** Commits until nothing waits. What comes while the disk is waited for is the next transaction. */
+  const commitAll = async (): Promise<void> => {
+    busy = true
+    while (steps.length > 0) {
+      const kept = commit()
+      if (kept.length === 0) continue
+      try {
+        await onDisk()
+      } catch (error) {
+        // Of what a disk failed to write nobody knows what is there, nor whether it says so a second time: nothing counts until the file
+        // is opened again.
+        broken = error
+        for (const one of [...kept, ...steps.splice(0)]) one.failed(error)
+        break
+      }
+      written()
+      for (const one of kept) one.done()
+    }
+    busy = false
+  }
+
+  const step = <T>(act: () => T): Promise<T> =>
     new Promise<T>((resolve, reject) => {
       let answer: T
       const run = (): void => {
         answer = act()
       }
       const failed = (error: unknown): void => reject(unavailable(error))
-      const waiting = steps.push({ run, done: () => resolve(answer), failed, aside })
-      if (waiting === 1) setImmediate(commit)
+      if (broken !== undefined) return failed(broken)
+      const waiting = steps.push({ run, done: () => resolve(answer), failed })
+      if (waiting === 1 && !busy) setImmediate(() => void commitAll())
     })
 
   return {
     row: <Row>(text: string, ...values: SQLInputValue[]) => sql(text).get(...values) as Row | undefined,
     rows: <Row>(text: string, ...values: SQLInputValue[]) => sql(text).all(...values) as Row[],
     write: (text, ...values) => Number(sql(text).run(...values).changes),
-    step: act => queue(act, false),
-    aside: act => queue(act, true),
+    step,
     async look(act) {
       try {
+        if (broken !== undefined) throw broken
         return act()
       } catch (error) {
         throw unavailable(error)
       }
     },
     close() {
-      if (steps.length > 0) commit()
+      if (steps.length > 0) for (const one of commit()) one.done()
       void logFile?.then(file => file.close()).catch(() => {})
+      // Closing writes everything into the database file, and waits for it.
       db.close()
     },
   }
@@ -167,8 +183,8 @@ const openFile = (path: string): DatabaseSync => {
   try {
     if (path !== ':memory:') makeFile(path)
     db = new DatabaseSync(path, { timeout: 1000 })
-    // In exclusive mode the first write takes the lock for good.
-    db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE')
+    // In exclusive mode the first write takes the lock for good. FULL would wait for the disk inside of COMMIT; here that is commitAll's.
+    db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN EXCLUSIVE')
     const tables = db.prepare('SELECT name FROM sqlite_schema').all()
     if (tables.length === 0) db.exec(schema)
     else if (!tables.some(({ name }) => name === 'schema'))
@@ -179,6 +195,7 @@ const openFile = (path: string): DatabaseSync => {
         `has schema version ${found}, and this Holdpoint knows ${version}: start the Holdpoint that wrote it, or a newer one`,
       )
     db.exec(outboxTable)
+    db.exec(callersTable)
     db.exec('COMMIT')
     return db
   } catch (error) {

@@ -104,6 +104,16 @@ export const redisStore = async (options: {
   const confirm = confirmer(sure, skewMs)
   let reader: Redis | undefined
 
+  // Whoever asks for the time in one turn of the event loop is told the same: it leaves with what else is asked in that turn.
+  let time: Promise<readonly [seconds: number, micros: number]> | undefined
+  const timed = async (): Promise<readonly [number, number]> => {
+    setImmediate(() => {
+      time = undefined
+    })
+    const [seconds = 0, micros = 0] = await link.use().redis.time().catch(fail)
+    return [seconds, micros]
+  }
+
   const events = async (after: string | undefined): Promise<Reach> => {
     const known = after === undefined || /^\d{1,15}-\d{1,15}$/.test(after)
     const [word, at, found = []] = (await ask(scripts.follow, known ? (after ?? '') : '', 500)) as [
@@ -123,7 +133,8 @@ export const redisStore = async (options: {
   return {
     kind: 'redis',
     async now() {
-      const [seconds = 0, micros = 0] = await link.use().redis.time().catch(fail)
+      time ??= timed()
+      const [seconds, micros] = await time
       return seconds * 1000 + Math.floor(micros / 1000) + skewMs()
     },
     events(after, signal) {
@@ -279,10 +290,11 @@ const ringer = (server: Server, bell: Bell): Redis => {
     last = undefined
     bell.ring()
   })
+  const newest = async (): Promise<string | undefined> => (await redis.xrevrange(key, '+', '-', 'COUNT', 1))[0]?.[0]
   const listen = async (): Promise<void> => {
-    last ??= (await redis.xrevrange(key, '+', '-', 'COUNT', 1))[0]?.[0] ?? '0-0'
-    const [stream] = (await redis.xread('BLOCK', 5000, 'STREAMS', key, last)) ?? []
-    last = stream?.[1].at(-1)?.[0] ?? last
+    last ??= (await newest()) ?? '0-0'
+    // That there is one is enough to know: whoever follows reads them all.
+    if ((await redis.xread('COUNT', 1, 'BLOCK', 5000, 'STREAMS', key, last)) !== null) last = (await newest()) ?? last
     bell.ring()
   }
   const loop = async (): Promise<void> => {

@@ -52,7 +52,7 @@ export const sqliteStore = async (options: {
   const closing = new AbortController()
   const db = openDatabase(options.path, bell.ring)
 
-  const { row, rows, write, step, aside, look } = db
+  const { row, rows, write, step, look } = db
 
   const append = (now: number, entry: string): void =>
     void write('INSERT INTO log (at, json) VALUES (?, ?)', now, entry)
@@ -62,7 +62,11 @@ export const sqliteStore = async (options: {
     write('DELETE FROM events WHERE id <= last_insert_rowid() - ?', eventsKept)
   }
 
+  let sweptAt = Number.NaN
   const sweepEnded = (now: number): void => {
+    // Within one instant nothing more ends.
+    if (now === sweptAt) return
+    sweptAt = now
     for (const table of ending) write(`DELETE FROM ${table} WHERE until_at <= ?`, now)
   }
 
@@ -96,8 +100,7 @@ export const sqliteStore = async (options: {
     if (untilAt > now) return { word: 'paused', untilAt }
 
     const { perCaller, holds, bytes } = opening.caps
-    const mine =
-      row<{ n: number }>('SELECT count(*) AS n FROM holds WHERE caller = ? AND live = 1', opening.caller)?.n ?? 0
+    const mine = row<{ holds: number }>('SELECT holds FROM callers WHERE caller = ?', opening.caller)?.holds ?? 0
     const totals = row<{ holds: number; bytes: number }>('SELECT holds, bytes FROM totals') ?? { holds: 0, bytes: 0 }
     if (mine >= perCaller) return { word: 'full', scope: 'caller' }
     if (totals.holds >= holds) return { word: 'full', scope: 'holds' }
@@ -128,6 +131,7 @@ export const sqliteStore = async (options: {
       ],
     )
     write('UPDATE totals SET holds = holds + 1, bytes = bytes + ?', opening.bytes)
+    write('INSERT INTO callers VALUES (?, 1) ON CONFLICT DO UPDATE SET holds = holds + 1', opening.caller)
     for (const part of ['request', 'view'] as const)
       write('INSERT INTO sealed (hold, part, value) VALUES (?, ?, ?)', opening.id, part, opening.sealed[part])
     const [key] = opening.idempotency?.keys ?? []
@@ -179,6 +183,8 @@ export const sqliteStore = async (options: {
     )
     if (live.has(hold.state) && !lives) {
       write('UPDATE totals SET holds = holds - 1, bytes = bytes - ?', hold.bytes)
+      write('UPDATE callers SET holds = holds - 1 WHERE caller = ?', hold.caller)
+      write('DELETE FROM callers WHERE caller = ? AND holds <= 0', hold.caller)
       write("DELETE FROM sealed WHERE hold = ? AND part = 'request'", hold.id)
     }
     if (asked.answer !== undefined)
@@ -298,7 +304,7 @@ export const sqliteStore = async (options: {
       const [durability, note] =
         options.path === ':memory:'
           ? (['epoch', 'SQLite in memory: nothing survives this process.'] as const)
-          : (['disk', 'SQLite writes every step to disk before it answers (WAL, synchronous FULL).'] as const)
+          : (['disk', 'SQLite writes every step to disk before it answers (WAL).'] as const)
       const ok = await look(() => row('SELECT version FROM schema') !== undefined).catch(() => false)
       return { ok, durability, notes: ok ? [note] : [`The file ${options.path} cannot be read.`] }
     },
@@ -339,7 +345,7 @@ export const sqliteStore = async (options: {
     },
     log: {
       append: entries =>
-        aside(() => {
+        step(() => {
           const now = clock()
           for (const entry of entries) append(now, entry)
         }),

@@ -1,15 +1,16 @@
 // The audit log as JSON lines in `audit.jsonl` in a folder, fsynced at every write. A line cut off by a crash is completed by writing it again.
 import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Trail } from './trail.ts'
+import type { Line, Trail } from './trail.ts'
 
 const tailBytes = 256 * 1024
+const newline = 0x0a
 
 export const fileTrail = (folder: string): Trail => {
   const path = join(folder, 'audit.jsonl')
   return {
     name: `file ${path}`,
-    async reached() {
+    async tail() {
       await mkdir(folder, { recursive: true, mode: 0o750 })
       const file = await open(path, 'a+', 0o640)
       try {
@@ -30,22 +31,31 @@ export const fileTrail = (folder: string): Trail => {
   }
 }
 
-/** The sequence number of the last whole line; what follows it is cut off. */
-const lastWhole = async (file: FileHandle): Promise<number> => {
+/** The last whole lines, at least one if there is any; what follows them is cut off. */
+const lastWhole = async (file: FileHandle): Promise<readonly Line[]> => {
   const { size } = await file.stat()
-  const from = Math.max(0, size - tailBytes)
-  const tail = Buffer.alloc(size - from)
-  await file.read(tail, 0, tail.length, from)
-  const end = tail.lastIndexOf(0x0a) + 1
-  if (from + end < size) await file.truncate(from + end)
-  const line =
-    tail
-      .subarray(0, Math.max(0, end - 1))
-      .toString('utf8')
-      .split('\n')
-      .at(-1) ?? ''
-  if (line === '') return 0
-  const { seq } = JSON.parse(line) as { seq?: unknown }
-  if (typeof seq !== 'number') throw new Error('its last line has no seq: it is not an audit log of this program')
-  return seq
+  for (let length = Math.min(size, tailBytes); ; length = Math.min(size, 4 * length)) {
+    const from = size - length
+    const bytes = Buffer.alloc(length)
+    await file.read(bytes, 0, length, from)
+    const start = from === 0 ? 0 : bytes.indexOf(newline) + 1
+    const end = bytes.lastIndexOf(newline) + 1
+    // One line longer than all this.
+    if (from > 0 && (start === 0 || start === end)) continue
+    if (from + end < size) await file.truncate(from + end)
+    const texts = bytes.subarray(start, end).toString('utf8').split('\n').slice(0, -1)
+    const lines = texts.flatMap(text => lineOf(text) ?? [])
+    if (lines.at(-1)?.text !== texts.at(-1))
+      throw new Error('its last line has no seq: it is not an audit log of this program')
+    return lines
+  }
+}
+
+const lineOf = (text: string): Line | undefined => {
+  try {
+    const { seq } = JSON.parse(text) as { seq?: unknown }
+    return typeof seq === 'number' && Number.isSafeInteger(seq) && seq > 0 ? { seq, text } : undefined
+  } catch {
+    return undefined
+  }
 }

@@ -3,7 +3,7 @@ import type { Trail } from './trail.ts'
 
 export const stdoutTrail = (): Trail => ({
   name: 'stdout',
-  reached: async () => undefined,
+  tail: async () => undefined,
   write: lines =>
     new Promise((resolve, reject) => {
       process.stdout.write(`${lines.map(line => line.text).join('\n')}\n`, error => (error ? reject(error) : resolve()))

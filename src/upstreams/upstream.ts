@@ -24,7 +24,10 @@ export type UpstreamKind = {
   admit?(call: Call, upstream: Upstream): Call
   /** Head and body without a framing inside the body: what is judged, digested, shown and sent. @throws malformed */
   plain?(headers: readonly Header[], bytes: Buffer): Plain
-  /** Is this a client of this kind, whatever it asks for? Then it is also refused in its own words where no upstream is known yet. */
+  /**
+   * Is this a client of this kind, whatever it asks for? Then it is also refused in its own words where no upstream is known yet. For a kind
+   * that is always loaded only (judge.ts): an answer must not tell what the configuration has.
+   */
   speaks?(call: Call): boolean
   /** Can the call be sent only once all of its body is here, because its credential covers it? */
   wantsWhole?(call: Call): boolean

@@ -1,9 +1,11 @@
 // A crash at the worst moment: what waits goes on waiting, and what may have been sent is never sent again.
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Idp } from '../../src/commands/demo/idp.ts'
 import { eventually } from '../support/eventually.ts'
 import { agentToken, clients, people, signIn, startCast } from '../support/people.ts'
-import { type Program, startHoldpoint } from '../support/program.ts'
+import { type Program, runHoldpoint, startHoldpoint, trailFolder, workDir } from '../support/program.ts'
 import { callGate, deskAt, financeRules, stageConfig, waiting } from '../support/stage.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -88,4 +90,14 @@ test('asked to end: callers that wait are told to come again, and the hold lives
 
   holdpoint = await startHoldpoint({ config: '', dir: holdpoint.dir })
   expect((await (await ana()).hold(id)).status).toBe('pending')
+})
+
+test('asked to end while it starts: it ends in good order, and that it had begun is on record', async () => {
+  const never = '  - { name: never, match: { upstream: billing, method: GET }, then: deny }'
+  const config = await stageConfig(idp.issuer, upstream.url)
+  const cwd = await workDir({ config, rules: `${financeRules()}${never}` })
+  const ended = await runHoldpoint(['serve', '-c', 'holdpoint.yaml'], { cwd, stopAt: 'is never reached' })
+  expect(ended.code).toBe(0)
+  expect(await readFile(join(cwd, trailFolder, 'audit.jsonl'), 'utf8')).toContain('"kind":"config.loaded"')
+  await rm(cwd, { recursive: true })
 })

@@ -59,10 +59,14 @@ export const workDir = async ({ config, rules }: Pick<ProgramOptions, 'config' |
   return dir
 }
 
-/** Runs `holdpoint ARGS` to its end. */
+/** Runs `holdpoint ARGS` to its end; with `stopAt` it is asked to end as soon as it says that on stderr. */
 export const runHoldpoint = async (
   args: readonly string[],
-  options: { readonly cwd?: string; readonly env?: { readonly [name: string]: string } } = {},
+  options: {
+    readonly cwd?: string
+    readonly env?: { readonly [name: string]: string }
+    readonly stopAt?: string
+  } = {},
 ): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> => {
   const child = launch(args, options)
   let stdout = ''
@@ -71,7 +75,10 @@ export const runHoldpoint = async (
     stdout += chunk
   })
   child.stderr?.on('data', chunk => {
+    const before = stderr
     stderr += chunk
+    const { stopAt } = options
+    if (stopAt !== undefined && stderr.includes(stopAt) && !before.includes(stopAt)) child.kill('SIGTERM')
   })
   const [code] = (await once(child, 'close')) as [number | null]
   return { code, stdout, stderr }

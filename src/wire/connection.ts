@@ -1,0 +1,274 @@
+// One HTTP/1.1 connection to an upstream, one exchange at a time. It is used again only after an exchange of which every byte is accounted
+// for: the request wholly sent, the answer ended where its head said, nothing behind it. Whatever else happens ends it.
+import type { Socket } from 'node:net'
+import { type Chunked, chunked } from './chunked.ts'
+import type { Answering, Asked } from './exchange.ts'
+import { framing, readHead } from './head.ts'
+
+const longestHead = 64 * 1024
+/** An upstream that sends its head byte by byte costs us a copy each time. */
+const mostPieces = 1_000
+/** So long a connection waits for its first exchange. */
+const unusedMs = 4_000
+
+export type Connection = {
+  /** Sends a request, whose head is written already. Only while there is none under way. */
+  exchange(asked: Asked, head: string, answering: Answering): void
+  /** Ends the connection, if it still serves this exchange. */
+  callOff(answering: Answering, reason: Error): void
+  /** Ends it, and with it the exchange under way. */
+  end(reason: Error): void
+  /** May it serve another call? */
+  usable(now: number): boolean
+  /** Ends it where the upstream has taken too long, or nobody has needed it for too long. */
+  check(now: number): void
+}
+
+/**
+ * @param socket open
+ * @param free is told when the connection may be used again, `closed` when it is no more
+ */
+export const connection = (
+  socket: Socket,
+  free: (connection: Connection) => void,
+  closed: (connection: Connection) => void,
+): Connection => {
+  let asked: Asked | undefined
+  let taker: Answering | undefined
+  let stage: 'head' | 'sized' | 'chunked' | 'rest' = 'head'
+  /** Of a head, what has come. */
+  let begun: Buffer | undefined
+  let pieces = 0
+  /** Bytes of the answer's body that have not come yet. */
+  let left = 0
+  let chunks: Chunked | undefined
+  /** Every byte of the request is the socket's. */
+  let sent = false
+  let keepMs = 0
+  /** When the upstream has taken too long, or an idle connection has been kept long enough. */
+  let dueAt = performance.now() + unusedMs
+  let paused = false
+  let broken: unknown
+
+  const within = (ms: number): number => (ms === 0 ? Number.POSITIVE_INFINITY : performance.now() + ms)
+
+  const fail = (cause: unknown, timeout = false): void => {
+    const hearing = taker
+    taker = undefined
+    asked = undefined
+    socket.destroy()
+    hearing?.failed(cause, timeout)
+  }
+
+  /** @param behind bytes that came behind the answer: there should be none, and whose they are nobody knows */
+  const finish = (behind: number): void => {
+    const hearing = taker
+    const trailers = chunks?.trailers ?? []
+    taker = undefined
+    asked = undefined
+    chunks = undefined
+    stage = 'head'
+    if (paused) resume()
+    if (sent && behind === 0 && keepMs > 0 && socket.writableLength === 0 && !socket.destroyed) {
+      dueAt = performance.now() + keepMs
+      free(self)
+    } else socket.destroy()
+    hearing?.end(trailers)
+  }
+
+  const resume = (): void => {
+    if (!paused) return
+    paused = false
+    if (asked !== undefined) dueAt = within(asked.idleMs)
+    socket.resume()
+  }
+
+  const give = (piece: Buffer, last = false): void => {
+    if (taker === undefined || asked === undefined) return
+    dueAt = within(asked.idleMs)
+    if (taker.data(piece, resume, last) || paused) return
+    paused = true
+    // It is not the upstream that keeps us waiting.
+    dueAt = Number.POSITIVE_INFINITY
+    socket.pause()
+  }
+
+  const keepHead = (bytes: Buffer): void => {
+    const line = bytes.indexOf(0x0a)
+    if (line === 0 || (line > 0 && bytes[line - 1] !== 0x0d)) throw new Error('the upstream ended a line without CR')
+    if (bytes.length > longestHead || ++pieces > mostPieces) throw new Error('the upstream sent a head without end')
+    begun = bytes
+  }
+
+  /** @returns what lies behind the head; undefined: it has not come to its end */
+  const takeHead = (
+    more: Buffer,
+    { method, upgrade, fresh, idleMs }: Asked,
+    hearing: Answering,
+  ): Buffer | undefined => {
+    const bytes = begun === undefined ? more : Buffer.concat([begun, more])
+    const end = bytes.indexOf('\r\n\r\n')
+    if (end < 0) return void keepHead(bytes)
+    if (end > longestHead) throw new Error('the upstream sent a head without end')
+    begun = undefined
+    pieces = 0
+    const head = readHead(bytes.toString('latin1', 0, end))
+    const rest = bytes.subarray(end + 4)
+    if (head.status === 101) {
+      if (upgrade === undefined) throw new Error('the upstream switched to no protocol that was asked for')
+      hand(head.headers, rest, hearing)
+      return undefined
+    }
+    if (head.status < 200) {
+      hearing.interim(head.status, head.headers)
+      return rest
+    }
+    const framed = framing(head, method)
+    keepMs = fresh ? 0 : framed.keepMs
+    if (typeof framed.length === 'number') {
+      stage = 'sized'
+      left = framed.length
+    } else {
+      stage = framed.length
+      if (framed.length === 'chunked') chunks = chunked()
+    }
+    dueAt = within(idleMs)
+    const empty = stage === 'sized' && left === 0
+    hearing.head(head.status, head.headers, head.reason, empty || rest.length > 0)
+    if (empty) {
+      finish(rest.length)
+      return undefined
+    }
+    return rest
+  }
+
+  /** The connection becomes the taker's. */
+  const hand = (headers: Asked['headers'], rest: Buffer, hearing: Answering): void => {
+    taker = undefined
+    asked = undefined
+    socket.pause()
+    socket.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
+    closed(self)
+    if (rest.length > 0) socket.unshift(rest)
+    hearing.upgraded(headers, socket)
+  }
+
+  const take = (bytes: Buffer): void => {
+    let rest: Buffer | undefined = bytes
+    while (rest !== undefined && stage === 'head' && taker !== undefined && asked !== undefined) {
+      if (rest.length === 0) return
+      rest = takeHead(rest, asked, taker)
+    }
+    if (rest === undefined || rest.length === 0) return
+    // Bytes that nobody asked for.
+    if (taker === undefined) return void socket.destroy()
+    if (stage === 'chunked') {
+      const behind = chunks?.take(rest, piece => give(piece))
+      if (behind !== undefined) finish(behind)
+    } else if (stage === 'sized') {
+      const piece = rest.length <= left ? rest : rest.subarray(0, left)
+      left -= piece.length
+      give(piece, left === 0)
+      if (left === 0) finish(rest.length - piece.length)
+    } else give(rest)
+  }
+
+  const onData = (bytes: Buffer): void => {
+    try {
+      take(bytes)
+    } catch (cause) {
+      fail(cause)
+    }
+  }
+  const onEnd = (): void => {
+    if (taker !== undefined && stage === 'rest') finish(0)
+    else fail(new Error('the upstream closed the connection'))
+  }
+  const onError = (cause: Error): void => {
+    broken = cause
+  }
+  const onClose = (): void => {
+    closed(self)
+    fail(broken ?? new Error('the upstream closed the connection'))
+  }
+  socket.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
+
+  // ---- the request's body, as it comes
+
+  const drained = (): Promise<void> =>
+    new Promise(resolve => {
+      const go = (): void => {
+        socket.off('drain', go)
+        socket.off('close', go)
+        resolve()
+      }
+      socket.on('drain', go)
+      socket.on('close', go)
+    })
+
+  const pour = async (body: AsyncIterable<Uint8Array>, request: Asked, hearing: Answering): Promise<void> => {
+    const ours = (): boolean => taker === hearing
+    let due = request.length
+    try {
+      for await (const piece of body) {
+        if (!ours()) return
+        if (piece.length === 0) continue
+        if (stage === 'head') dueAt = within(request.headersMs)
+        let flowing: boolean
+        if (due === undefined) {
+          socket.cork()
+          socket.write(`${piece.length.toString(16)}\r\n`, 'latin1')
+          socket.write(piece)
+          flowing = socket.write('\r\n', 'latin1')
+          socket.uncork()
+        } else {
+          due -= piece.length
+          if (due < 0) throw new Error('the body is longer than was said')
+          flowing = socket.write(piece)
+        }
+        if (!flowing) await drained()
+      }
+      if (!ours()) return
+      if (due !== undefined && due > 0) throw new Error('the body is shorter than was said')
+      if (due === undefined) socket.write('0\r\n\r\n', 'latin1')
+      sent = true
+    } catch (cause) {
+      // A request that is cut short must never look like a whole one: its connection ends in the middle of it.
+      if (ours()) fail(cause)
+    }
+  }
+
+  const self: Connection = {
+    exchange(request, head, answering) {
+      asked = request
+      taker = answering
+      sent = false
+      dueAt = within(request.headersMs)
+      answering.started()
+      const { body } = request
+      if (body === undefined) {
+        socket.write(head, 'latin1')
+        sent = true
+      } else if (body instanceof Uint8Array) {
+        socket.cork()
+        socket.write(head, 'latin1')
+        socket.write(body)
+        socket.uncork()
+        sent = true
+      } else {
+        socket.write(head, 'latin1')
+        void pour(body, request, answering)
+      }
+    },
+    callOff(answering, reason) {
+      if (taker === answering) fail(reason)
+    },
+    end: reason => fail(reason),
+    usable: now => taker === undefined && now < dueAt && socket.writable && !socket.readableEnded,
+    check(now) {
+      if (now < dueAt) return
+      fail(new Error('the upstream took too long'), true)
+    },
+  }
+  return self
+}

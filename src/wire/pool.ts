@@ -1,0 +1,152 @@
+// The HTTP/1.1 connections to one upstream. A call takes one that is free or opens one; there is no queue, and nothing is ever sent twice.
+import { connect, isIP, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { type Connection, connection } from './connection.ts'
+import type { Answering, Asked, CallOff, Transport } from './exchange.ts'
+import { writeHead } from './request.ts'
+
+export type Place = {
+  readonly url: URL
+  readonly connectMs: number
+  /** The least of these is how often connections are looked at. */
+  readonly headersMs: number
+  readonly idleMs: number
+  readonly ca?: string | undefined
+  readonly cert?: string | undefined
+  readonly key?: string | undefined
+  /** The name its certificate must have, if not that of the url. */
+  readonly serverName?: string | undefined
+}
+
+const probeMs = 30_000
+/** As long as a timer can wait. */
+const longest = 2 ** 31 - 1
+
+export const pool = (place: Place): Transport => {
+  const free: Connection[] = []
+  const all = new Set<Connection>()
+  const opening = new Set<Socket>()
+  let sweep: NodeJS.Timeout | undefined
+  let session: Buffer | undefined
+  const everyMs = Math.min(1000, Math.max(10, Math.min(place.headersMs || 4000, place.idleMs || 4000) / 4))
+
+  const look = (): void => {
+    const now = performance.now()
+    for (const one of all) one.check(now)
+  }
+  const forget = (one: Connection): void => {
+    if (!all.delete(one)) return
+    const at = free.indexOf(one)
+    if (at >= 0) free.splice(at, 1)
+    if (all.size > 0) return
+    clearInterval(sweep)
+    sweep = undefined
+  }
+
+  const begin = (): Socket => {
+    const { url } = place
+    const host = url.hostname.replace(/^\[|\]$/g, '')
+    if (url.protocol === 'http:')
+      return connect({
+        host,
+        port: Number(url.port || 80),
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: probeMs,
+      })
+    const name = place.serverName ?? (isIP(host) === 0 ? host : undefined)
+    const socket = connectTls({
+      host,
+      port: Number(url.port || 443),
+      ALPNProtocols: ['http/1.1'],
+      // Said out loud, so that no environment variable can switch it off.
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.2',
+      ...(name === undefined ? {} : { servername: name }),
+      ...(place.ca === undefined ? {} : { ca: place.ca }),
+      ...(place.cert === undefined ? {} : { cert: place.cert }),
+      ...(place.key === undefined ? {} : { key: place.key }),
+      ...(session === undefined ? {} : { session }),
+    })
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, probeMs)
+    socket.on('session', ticket => {
+      session = ticket
+    })
+    return socket
+  }
+
+  const open = (done: (opened: Connection | undefined, cause?: unknown) => void): void => {
+    const socket = begin()
+    opening.add(socket)
+    let settled = false
+    const settle = (opened: Connection | undefined, cause?: unknown): void => {
+      if (settled) return
+      settled = true
+      clearTimeout(late)
+      opening.delete(socket)
+      done(opened, cause)
+    }
+    const late = setTimeout(
+      () => socket.destroy(new Error(`no connection within ${place.connectMs} ms`)),
+      place.connectMs === 0 ? longest : place.connectMs,
+    )
+    socket.on('error', cause => settle(undefined, cause))
+    socket.on('close', () => settle(undefined, new Error('the connection was closed')))
+    socket.once(place.url.protocol === 'http:' ? 'connect' : 'secureConnect', () => {
+      if (settled) return
+      const one = connection(socket, back => free.push(back), forget)
+      all.add(one)
+      sweep ??= setInterval(look, everyMs).unref()
+      settle(one)
+    })
+  }
+
+  const taken = (): Connection | undefined => {
+    const now = performance.now()
+    for (let one = free.pop(); one !== undefined; one = free.pop()) {
+      if (one.usable(now)) return one
+      one.end(new Error('it was kept for too long'))
+    }
+    return undefined
+  }
+
+  const exchange = (asked: Asked, answering: Answering): CallOff => {
+    let head: string
+    try {
+      head = writeHead(asked, place.url.host)
+    } catch (cause) {
+      answering.failed(cause, false)
+      return () => {}
+    }
+    let one = asked.fresh ? undefined : taken()
+    if (one !== undefined) {
+      const serving = one
+      serving.exchange(asked, head, answering)
+      return reason => serving.callOff(answering, reason)
+    }
+    let off = false
+    open((opened, cause) => {
+      one = opened
+      if (!off) return opened === undefined ? answering.failed(cause, false) : opened.exchange(asked, head, answering)
+      // Whoever asked for it has gone: the next call takes it.
+      if (asked.fresh) opened?.end(new Error('called off'))
+      else if (opened !== undefined) free.push(opened)
+    })
+    return reason => {
+      if (one !== undefined) return one.callOff(answering, reason)
+      if (off) return
+      off = true
+      answering.failed(reason, false)
+    }
+  }
+
+  return {
+    exchange,
+    async close() {
+      const reason = new Error('the connection was closed')
+      for (const socket of opening) socket.destroy(reason)
+      for (const one of all) one.end(reason)
+    },
+  }
+}

@@ -1,0 +1,44 @@
+// The head of a request as it goes to an upstream: fresh Host, Connection and framing, everything else exactly as it was given.
+import type { Asked } from './exchange.ts'
+
+/** Made here, or not meant for an upstream at all: nobody else may write them. Lower case. */
+const ours: ReadonlySet<string> = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** Methods that expect content say its length even where there is none (RFC 9110 §8.6). */
+const contentful: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY', 'PROPFIND', 'PROPPATCH'])
+
+/** @param host of the upstream, with its port where that is not the usual one. @throws if it could be read as anything but one head */
+export const writeHead = (asked: Asked, host: string): string => {
+  const { method, target, upgrade, length } = asked
+  if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(method) || !/^\/[\x21-\x7e\x80-\xff]*$/.test(target))
+    throw new Error('the request line cannot be sent as it is')
+  let named: string | undefined
+  let lines = ''
+  for (const [name, value] of asked.headers) {
+    const lower = name.toLowerCase()
+    if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(lower) || /[^\t\x20-\x7e\x80-\xff]/.test(value) || ours.has(lower))
+      throw new Error(`the header ${JSON.stringify(name)} cannot be sent as it is`)
+    if (lower !== 'host') lines += `${name}: ${value}\r\n`
+    else if (named === undefined) named = value
+    else throw new Error('there are two Host lines')
+  }
+  const connection = upgrade === undefined ? (asked.fresh ? 'close' : 'keep-alive') : `upgrade\r\nupgrade: ${upgrade}`
+  const framing =
+    asked.body === undefined
+      ? contentful.has(method)
+        ? 'content-length: 0\r\n'
+        : ''
+      : length === undefined
+        ? 'transfer-encoding: chunked\r\n'
+        : `content-length: ${length}\r\n`
+  return `${method} ${target} HTTP/1.1\r\nhost: ${named ?? host}\r\nconnection: ${connection}\r\n${lines}${framing}\r\n`
+}
