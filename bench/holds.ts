@@ -33,10 +33,14 @@ const { values } = parseArgs({
     store: { type: 'string', multiple: true },
   },
 })
+/** The first approvals of a process load and compile what they need; they are not counted. */
+const warm = 30
 const [held, stored, approvals] = [Number(values.held), Number(values.stored), Number(values.approvals)]
-if (!(held >= 10 && held <= 15_000 && stored >= held && stored <= 200_000 && approvals >= 1 && approvals <= held))
+if (
+  !(held >= 10 && held <= 15_000 && stored >= held && stored <= 200_000 && approvals >= 1 && approvals + warm <= held)
+)
   throw new Error(
-    '--held: 10 to 15000; --stored: at least as many, at most 200000; --approvals: at most as many as are held',
+    `--held: 10 to 15000; --stored: at least as many, at most 200000; --approvals: at least ${warm} fewer than are held`,
   )
 
 provide([
@@ -59,10 +63,12 @@ const residentOf = (pid: number): number =>
 
 const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
-/** What a process has settled at: the least of some seconds after the last work. */
-const settled = async (pid: number): Promise<number> => {
+const [freshS, workedS] = [5, 25]
+
+/** What a process has settled at: the least of some seconds after the last work. V8 gives memory back only after a while without any. */
+const settled = async (pid: number, seconds: number): Promise<number> => {
   let least = residentOf(pid)
-  for (let second = 0; second < 5; second++) {
+  for (let second = 0; second < seconds; second++) {
     await pause(1000)
     least = Math.min(least, residentOf(pid))
   }
@@ -124,7 +130,7 @@ const openedBy = async (holdpoint: Program): Promise<number> => {
 }
 
 const allOpened = async (holdpoint: Program, count: number): Promise<void> => {
-  for (const until = performance.now() + 90_000; (await openedBy(holdpoint)) < count; await pause(100))
+  for (const until = performance.now() + 90_000; (await openedBy(holdpoint)) < count; await pause(250))
     if (performance.now() > until)
       throw new Error(`only ${await openedBy(holdpoint)} of ${count} holds were opened in 90 s`)
 }
@@ -176,9 +182,9 @@ const bareBytes = async (token: string): Promise<number> => {
   const script = fileURLToPath(new URL('peers/sockets.js', import.meta.url))
   const bare = await start(undefined, [process.execPath, script, String(port)], port)
   try {
-    const before = await settled(bare.pid)
+    const before = await settled(bare.pid, freshS)
     const callers = await hold(port, held, token)
-    const after = await settled(bare.pid)
+    const after = await settled(bare.pid, workedS)
     callers.close()
     return (after - before) / held
   } finally {
@@ -193,7 +199,7 @@ const usedBy = async (redis: Redis): Promise<number> =>
 const approved = async (holdpoint: Program, callers: Callers, token: string): Promise<readonly number[]> => {
   const authorization = `Bearer ${token}`
   const found: { readonly id: string; readonly caller: number }[] = []
-  for (let after = ''; found.length < approvals; ) {
+  for (let after = ''; found.length < warm + approvals; ) {
     const answer = await fetch(`${holdpoint.console}/api/holds?limit=200${after}`, { headers: { authorization } })
     const page = (await answer.json()) as { holds: { id: string; action: { resource: string } }[]; next?: string }
     if (!answer.ok) throw new Error(`GET /api/holds: ${answer.status} ${JSON.stringify(page)}`)
@@ -202,7 +208,7 @@ const approved = async (holdpoint: Program, callers: Callers, token: string): Pr
     after = `&after=${encodeURIComponent(page.next)}`
   }
   const times: number[] = []
-  for (const { id, caller } of found.slice(0, approvals)) {
+  for (const { id, caller } of found.slice(0, warm + approvals)) {
     const answered = callers.answeredAt(caller)
     const startedAt = performance.now()
     const verdict = fetch(`${holdpoint.console}/api/holds/${id}/approve`, {
@@ -214,7 +220,7 @@ const approved = async (holdpoint: Program, callers: Callers, token: string): Pr
     if (!ok) throw new Error(`approve: ${status} ${await (await verdict).text()}`)
     times.push((await answered) - startedAt)
   }
-  return times
+  return times.slice(warm)
 }
 
 // ---- a full store
@@ -248,6 +254,9 @@ const fill = async (store: Store, keys: string): Promise<void> => {
     await Promise.all(Array.from({ length: Math.min(groups, stored - from) }, (_, n) => copy(from + n)))
 }
 
+/** How often each list is asked for. */
+const asked = 200
+
 const timed = async (times: number, ask: () => Promise<unknown>): Promise<readonly number[]> => {
   await ask()
   const took: number[] = []
@@ -260,13 +269,13 @@ const timed = async (times: number, ask: () => Promise<unknown>): Promise<readon
 }
 
 const listed = async (name: string, holdpoint: Program, token: string): Promise<Listing> => {
-  const api = await timed(50, async () => {
+  const api = await timed(asked, async () => {
     const answer = await fetch(`${holdpoint.console}/api/holds`, { headers: { authorization: `Bearer ${token}` } })
     const { holds } = (await answer.json()) as { holds: unknown[] }
     if (holds.length === 0) throw new Error('GET /api/holds: there are none')
   })
   const ana = await signInAt(holdpoint.console, people.ana)
-  const page = await timed(50, async () => {
+  const page = await timed(asked, async () => {
     const { status, text } = await ana.visit(`${holdpoint.console}/`)
     if (status !== 200 || !text.includes('/holds/h_')) throw new Error(`the queue page: ${status}`)
   })
@@ -302,7 +311,7 @@ const play = async (store: (typeof stores)[number], bareBytesPerCaller: number):
     holdpoint = await startHoldpoint({ config, rules })
     const token = await agentToken(idp.issuer, clients.agent)
     const reviewer = await signIn(idp.issuer, people.ana)
-    const before = await settled(holdpoint.pid)
+    const before = await settled(holdpoint.pid, freshS)
     const usedBefore = redis && (await usedBy(redis))
     const startedAt = performance.now()
     callers = await hold(Number(new URL(holdpoint.gate).port), held, token)
@@ -310,7 +319,7 @@ const play = async (store: (typeof stores)[number], bareBytesPerCaller: number):
     const openedPerS = held / ((performance.now() - startedAt) / 1000)
     const storeBytesPerHold =
       redis === undefined || usedBefore === undefined ? undefined : ((await usedBy(redis)) - usedBefore) / held
-    const bytesPerCaller = ((await settled(holdpoint.pid)) - before) / held
+    const bytesPerCaller = ((await settled(holdpoint.pid, workedS)) - before) / held
     say(`  ${held} held; ${approvals} approvals`)
     const times = await approved(holdpoint, callers, reviewer)
     scenes.push({

@@ -2,7 +2,7 @@
 // Ratios are made within a round and their median is the figure, because what else the machine does changes from round to round.
 // Writes bench/results.json and the tables of docs/performance.md. It sends nothing beyond this machine and stops by itself.
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,7 +24,7 @@ import {
   upstreamCount,
 } from './peers.ts'
 import { loadCore, pinSelf } from './programs.ts'
-import { type Result, type Results, type Row, tables, verdicts } from './report.ts'
+import { median, type Result, type Results, type Row, tables, verdicts } from './report.ts'
 
 const { values } = parseArgs({
   options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '2' } },
@@ -86,9 +86,17 @@ const peers: Peer[] = []
 const rows: Row[] = []
 let sent = 0
 try {
+  // The first start leaves what later ones read (bin/holdpoint.js), and a gate is started more than once in its life.
+  const starts: number[] = []
+  for (const n of [0, 1, 2, 3]) {
+    const own = join(dir, `start-${n}`)
+    await mkdir(own)
+    const { startMs, running } = await startHoldpoint({ ...place, dir: own }, 20)
+    await running.stop()
+    if (n > 0) starts.push(startMs)
+  }
   for (const count of [20, 1_000, 10_000]) holdpoints.push(await startHoldpoint(place, count))
   const [holdpoint, rules1000, rules10000] = holdpoints as [Holdpoint, Holdpoint, Holdpoint]
-  const startMs = holdpoint.startMs
   peers.push(...(await startPeers(place)))
   // Its entries are in Redis, so it is not counted among those whose log is read at the end; the load takes its share of both cores.
   const workers = await startHoldpoint(place, 20, { workers: 2, config: { store: redis.url, keys: newKey('k1') } })
@@ -151,7 +159,7 @@ try {
     },
     rounds,
     seconds,
-    startMs: Math.round(startMs),
+    startMs: Math.round(median(starts)),
     answered: sent,
     audited,
     upstreamRequests: reached,

@@ -104,7 +104,10 @@ export const decide = (parts: Parts): Desk => {
         new HoldpointError('view_changed', 'This verdict was given for something else. Look at the hold again.', where),
       )
 
-    const held = await openRequest(store, keys, head.id)
+    const [held, shown] = await Promise.all([
+      openRequest(store, keys, head.id),
+      verdict === 'deny' ? undefined : openView(store, keys, head.id),
+    ])
     if (held === undefined) return 'changed'
     const now = rulesNow(hold, held, settings)
     if ('void' in now) {
@@ -135,7 +138,6 @@ export const decide = (parts: Parts): Desk => {
         new HoldpointError('already_decided', 'You have approved it already; it needs somebody else as well.', where),
       )
 
-    const shown = verdict === 'deny' ? undefined : await openView(store, keys, head.id)
     if (verdict !== 'deny' && shown === undefined)
       throw new HoldpointError('view_changed', 'What was shown of this call is gone; it can only be denied.', where)
     const hidden = hiddenOf(shown, shown === undefined ? [] : await looked.of(reviewer, head, shown), now.rules)

@@ -3,17 +3,17 @@
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { answerError } from './answer.ts'
-import { parseBody, readWhole } from './body.ts'
+import { readWhole } from './body.ts'
 import { credentialOf } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, rebuilt, type Sending, type Sent, toResponse } from './forward.ts'
 import { endToEnd, valuesOf } from './headers.ts'
 import { holding } from './holding.ts'
 import type { Identified } from './identify.ts'
-import { type Judged, judge, kindOf, located, speakerOf } from './judge.ts'
-import type { AccessLine } from './log.ts'
+import { type Judged, judge, kindOf, located, type Seen, speakerOf } from './judge.ts'
 import { certainSecretIn } from './mask.ts'
-import type { Body, Call, Caller, Entry, Header } from './nouns.ts'
+import { nameOf } from './names.ts'
+import type { Body, Call, Caller, Header } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { peopleBehind } from './people.ts'
 import { preferOf } from './prefer.ts'
@@ -21,11 +21,27 @@ import { prove } from './prove.ts'
 import { isPublic, publicEndpoint } from './public.ts'
 import { callRate } from './rate.ts'
 import { receive, settle } from './receive.ts'
-import { whoCalls } from './record.ts'
 import { hostServed, type Routed, route } from './route.ts'
 import { carry, type Line } from './session.ts'
-import type { Rule, Settings, Upstream } from './settings.ts'
+import type { Settings, Upstream } from './settings.ts'
 import { taskEndpoint } from './tasks.ts'
+import {
+  aboutCall,
+  bodyOf,
+  bodyToSend,
+  denying,
+  idempotencyKey,
+  type Known,
+  lineOf,
+  type Read,
+  refuseUpgrade,
+  ruleOf,
+  single,
+  traceOf,
+  type Way,
+  whenGone,
+  within,
+} from './way.ts'
 
 const nothing = new Uint8Array()
 const ignore = (): void => {}
@@ -49,38 +65,9 @@ export type Gate = {
   drain(): Promise<void>
 }
 
-/** What is known of a call so far, grown on the way: for the answer of an error and for the audit. */
-type Way = {
-  readonly startedAt: number
-  readonly settings: Settings
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  readonly continues: boolean
-  readonly line: Line | undefined
-  call?: Call
-  caller?: Caller
-  upstream?: Upstream
-  action?: NonNullable<Entry['action']>
-  rule?: Rule
-  /** As far as rules needed it. */
-  body?: Body
-  /** Ends an answer that is open already; false if none is. */
-  refused?: (error: HoldpointError) => boolean
-  /** The call has its entry already; a later error is its end, not a refusal. */
-  recorded?: boolean
-  outcome: AccessLine['outcome']
-  code?: string
-  /** Of its W3C trace context, the caller's or ours. */
-  trace?: string | undefined
-}
-
-/** What of a body is here: all of it, or its beginning. */
-type Read = { readonly bytes: Buffer; readonly complete: boolean }
-
-type Known = Way & Pick<Identified, 'caller' | 'again' | 'opaque'> & { readonly call: Call }
-
 export const gate = (parts: Parts): Gate => {
   const draining = new AbortController()
+  let stopping = false
   /** Calls that are no tunnels, and what is to be done when none is left. */
   let underWay = 0
   let emptied = (): void => {}
@@ -117,19 +104,37 @@ export const gate = (parts: Parts): Gate => {
     if (way.line === undefined && --underWay === 0) emptied()
   }
 
-  const follow = async (way: Way): Promise<void> => {
+  // Nothing waits unless it has to: most calls are on to their upstream in the turn they came in.
+  const follow = (way: Way): Promise<void> | void => {
     const { received, routed, readings } = admit(way)
     if (received.target === '*')
       throw new HoldpointError('malformed', 'target: "*" asks about the server itself; name a path.')
     if (isPublic(received.path)) return publicEndpoint(parts, way.settings, received, way.response)
-    const { caller, own, again, opaque } = await parts.identify(received, routed?.upstream, way.settings)
+    const upstream = routed?.upstream
+    const known = parts.identify.known(received, upstream, way.settings)
+    if (known !== undefined) return identified(way, received, known, routed, readings)
+    return parts
+      .identify(received, upstream, way.settings)
+      .then(one => identified(way, received, one, routed, readings))
+  }
+
+  const identified = (
+    way: Way,
+    received: Call,
+    { caller, own, again, opaque }: Identified,
+    routed: Routed | undefined,
+    readings: readonly string[],
+  ): Promise<void> | void => {
     way.caller = caller
     // From here on the call is what rules may see and hold: everything but our own credential.
-    const call: Call = { ...received, headers: received.headers.filter(([name]) => !own.has(name.toLowerCase())) }
-    const known: Known = Object.assign(way, { call, caller, again, opaque })
+    const call: Call = { ...received, headers: received.headers.filter(([name]) => !own.has(nameOf(name).lower)) }
+    way.call = call
+    way.again = again
+    way.opaque = opaque
+    const known = way as Known
     refuseHaste(caller, way.settings)
-    if (draining.signal.aborted) throw new HoldpointError('shutting_down', 'Send the call again.', { retryAfterS: 1 })
-    if (/^\/\.holdpoint(\/|$)/.test(call.path)) {
+    if (stopping) throw new HoldpointError('shutting_down', 'Send the call again.', { retryAfterS: 1 })
+    if (call.path.startsWith('/.holdpoint') && /^\/\.holdpoint(\/|$)/.test(call.path)) {
       if (!call.path.startsWith('/.holdpoint/holds/')) throw new HoldpointError('no_route', 'Nothing is served here.')
       return taskEndpoint(parts, { ...known, drain: draining.signal })
     }
@@ -157,7 +162,7 @@ export const gate = (parts: Parts): Gate => {
   }
 
   /** Matches the call, reading its body only if something needs to. */
-  const pass = async (way: Known, routed: Routed, readings: readonly string[]): Promise<void> => {
+  const pass = (way: Known, routed: Routed, readings: readonly string[]): Promise<void> => {
     const { call, caller, settings } = way
     const { upstream } = routed
     const [only = '', ...others] = readings
@@ -165,9 +170,23 @@ export const gate = (parts: Parts): Gate => {
       others.length === 0 ? [within(only, routed.cut)] : [...new Set(readings.map(path => within(path, routed.cut)))]
     // Rules see what the upstream will see: no header that is dropped on the way can be made to fit one.
     const kind = kindOf(upstream)
-    let headers = endToEnd(call, kind.strippedHeaders)
+    const headers = endToEnd(call, kind.strippedHeaders)
+    const body: Body = call.contentLength === 0 ? { kind: 'none' } : { kind: 'unread' }
+    const seen: Seen = { call: { ...call, headers }, paths, upstream, caller, body, at: parts.clock() }
+    const judged = judge(settings, seen)
+    if (judged.judgement.needsBody || judged.judgement.outcome === 'hold') return passRead(way, routed, seen, judged)
+    conclude(way, upstream, paths, judged)
+    if (call.contentLength !== 0 && kind.wantsWhole?.(call)) return passRead(way, routed, seen, judged)
+    return allowed(way, routed, headers, undefined)
+  }
+
+  const passRead = async (way: Known, routed: Routed, seen: Seen, first: Judged): Promise<void> => {
+    const { call, caller, settings } = way
+    const { upstream, paths } = seen
+    const kind = kindOf(upstream)
+    let { headers } = seen.call
     const ask = (body: Body): Judged =>
-      judge(settings, { call: { ...call, headers }, paths, upstream, caller, body, at: parts.clock() })
+      judge(settings, { ...seen, call: { ...call, headers }, body, at: parts.clock() })
     const limit = Math.max(upstream.limits.held, upstream.limits.inspect)
 
     let read: Read | undefined
@@ -187,7 +206,7 @@ export const gate = (parts: Parts): Gate => {
       )
     }
 
-    let judged = ask(call.contentLength === 0 ? { kind: 'none' } : { kind: 'unread' })
+    let judged = first
     if (judged.judgement.needsBody) {
       read = await take(upstream.limits.inspect)
       way.body = bodyOf(headers, read, upstream.limits.inspect, call.contentLength)
@@ -199,22 +218,12 @@ export const gate = (parts: Parts): Gate => {
       way.body = bodyOf(headers, read, upstream.limits.inspect, call.contentLength)
       judged = ask(way.body)
     }
-    const { outcome, rule, rules } = judged.judgement
-    const action = judged.actions[0]
-    if (action !== undefined) way.action = { name: action.name, resource: action.resource, access: action.access }
-    if (rule !== undefined) way.rule = rule
-
-    if (outcome === 'deny') {
-      throw rule === undefined
-        ? new HoldpointError('no_rule', `No rule covers ${call.method} ${paths[0]} of ${upstream.name} for you.`)
-        : new HoldpointError('denied_by_rule', `The rule "${rule.name}" denies this call.`, { rule: rule.name })
-    }
-    parts.freezes.refuse({ caller, upstream: upstream.name, people: () => peopleBehind(caller, settings).keys })
-    credentialOf(upstream).refuse?.(caller)
-    if (outcome === 'allow') {
+    conclude(way, upstream, paths, judged)
+    if (judged.judgement.outcome === 'allow') {
       if (kind.wantsWhole?.(call) && call.contentLength !== 0) read = await takeWhole('signed')
       return allowed(way, routed, headers, read)
     }
+    const { rules } = judged.judgement
     const bytes = read?.bytes ?? Buffer.alloc(0)
     return holds.hold(
       way.response,
@@ -242,9 +251,27 @@ export const gate = (parts: Parts): Gate => {
         way.recorded = true
         way.outcome = 'held'
         if (refused !== undefined) way.refused = refused
+        // The body is in the store now. What waits keeps none of it, but what its refusal may have to name.
+        way.body = way.body && kind.refusalNeeds?.(way.body)
       },
       way.line,
     )
+  }
+
+  /** Notes what was judged. @throws no_rule, denied_by_rule, frozen, no_upstream_identity */
+  const conclude = (way: Known, upstream: Upstream, paths: readonly string[], judged: Judged): void => {
+    const { call, caller, settings } = way
+    const { outcome, rule } = judged.judgement
+    const action = judged.actions[0]
+    if (action !== undefined) way.action = { name: action.name, resource: action.resource, access: action.access }
+    if (rule !== undefined) way.rule = rule
+    if (outcome === 'deny') {
+      throw rule === undefined
+        ? new HoldpointError('no_rule', `No rule covers ${call.method} ${paths[0]} of ${upstream.name} for you.`)
+        : new HoldpointError('denied_by_rule', `The rule "${rule.name}" denies this call.`, { rule: rule.name })
+    }
+    parts.freezes.refuse({ caller, upstream: upstream.name, people: () => peopleBehind(caller, settings).keys })
+    credentialOf(upstream).refuse?.(caller)
   }
 
   const readBody = async (way: Known, limit: number, before?: Buffer): Promise<Read> => {
@@ -269,12 +296,13 @@ export const gate = (parts: Parts): Gate => {
     const forwarded = rebuilt(call, settings.gate)
     // What the upstream is told is what is on record, also where the trace begins here.
     way.trace = valuesOf(forwarded, 'traceparent')[0]?.slice(3, 35)
-    const entry = await parts.record.allowed(aboutCall(way, 'call.allowed'))
+    const entry = parts.record.allowed(aboutCall(way, 'call.allowed'))
+    if (entry.written !== undefined) await entry.written
     way.recorded = true
     way.outcome = 'allowed'
     try {
       const body = bodyToSend(call, request, read)
-      const head = await prove(
+      const proving = prove(
         {
           upstream,
           caller: way.caller,
@@ -284,8 +312,9 @@ export const gate = (parts: Parts): Gate => {
           headers,
           body: body.body === undefined ? nothing : body.body instanceof Uint8Array ? body.body : undefined,
         },
-        [...forwarded, ...(upstream.assertion === 'always' ? [await asserted(way, upstream)] : [])],
+        upstream.assertion === 'always' ? [...forwarded, await asserted(way, upstream)] : forwarded,
       )
+      const head = proving instanceof Promise ? await proving : proving
       if (way.continues && read === undefined && call.contentLength !== 0) response.writeContinue()
       parts.meter.allowed(upstream.name, performance.now() - way.startedAt)
       const sending: { -readonly [K in keyof Sending]: Sending[K] } = {
@@ -397,7 +426,19 @@ export const gate = (parts: Parts): Gate => {
         response,
         continues,
         line,
+        call: undefined,
+        caller: undefined,
+        again: undefined,
+        opaque: undefined,
+        upstream: undefined,
+        action: undefined,
+        rule: undefined,
+        body: undefined,
+        refused: undefined,
+        recorded: false,
         outcome: 'answered',
+        code: undefined,
+        trace: undefined,
       }
       response.on('error', ignore)
       if (line === undefined) {
@@ -410,6 +451,7 @@ export const gate = (parts: Parts): Gate => {
     },
     deliver: holds.deliver,
     async drain() {
+      stopping = true
       draining.abort()
       const within = (ms: number, all: Iterable<Promise<void>>): Promise<unknown> =>
         Promise.race([Promise.allSettled(all), new Promise(resolve => setTimeout(resolve, ms).unref())])
@@ -425,122 +467,4 @@ export const gate = (parts: Parts): Gate => {
       await within(cutMs, tunnels)
     },
   }
-}
-
-// ---- small readings of a call
-
-const denying: ReadonlySet<string> = new Set(['no_rule', 'denied_by_rule'])
-
-const lineOf = ({
-  call,
-  caller,
-  upstream,
-  action,
-  request,
-  response,
-  outcome,
-  code,
-  startedAt,
-  trace,
-}: Way): AccessLine => ({
-  call: call?.id,
-  address: call?.address ?? request.socket.remoteAddress ?? '',
-  caller: caller === undefined ? undefined : { issuer: caller.issuer, subject: caller.subject },
-  upstream: upstream?.name,
-  method: request.method ?? '',
-  action: action?.name,
-  outcome,
-  code,
-  status: response.headersSent ? response.statusCode : undefined,
-  ms: Math.round((performance.now() - startedAt) * 10) / 10,
-  trace: trace ?? (call === undefined ? undefined : traceOf(call)),
-})
-
-/** @throws malformed unless this is no upgrade, or a WebSocket on a connection that can become one */
-const refuseUpgrade = ({ upgrade }: Call, line: Line | undefined, upstream: Upstream): void => {
-  if (upgrade === undefined) return
-  if (!kindOf(upstream).upgrades.includes(upgrade))
-    throw new HoldpointError('malformed', `Upgrade: an upstream of kind ${upstream.kind} knows no ${upgrade}.`)
-  if (line === undefined)
-    throw new HoldpointError('malformed', 'Upgrade: send it when every earlier request on the connection is answered.')
-}
-
-const single = (call: Call, name: string): string | undefined => valuesOf(call.headers, name)[0]?.trim() || undefined
-
-/** @throws malformed unless it is one value of 1 to 255 visible ASCII characters */
-const idempotencyKey = (call: Call): string | undefined => {
-  const values = valuesOf(call.headers, 'idempotency-key')
-  if (values.length === 0) return undefined
-  const [key = ''] = values
-  if (values.length > 1 || !/^[\x21-\x7e]{1,255}$/.test(key))
-    throw new HoldpointError('malformed', 'Idempotency-Key: send one value of 1 to 255 visible ASCII characters.')
-  return key
-}
-
-const traceOf = (call: Call): string | undefined =>
-  /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/.exec(single(call, 'traceparent') ?? '')?.[1]
-
-const bodyOf = (headers: readonly Header[], read: Read, inspect: number, announced: number | undefined): Body =>
-  read.complete
-    ? parseBody(headers, read.bytes, inspect)
-    : { kind: 'unknown', why: 'it is larger than limits.inspect', size: announced }
-
-const within = (path: string, cut: string): string => {
-  const rest = path.slice(cut.length)
-  return rest.startsWith('/') ? rest : `/${rest}`
-}
-
-/** The body as it goes on: what was read already, and the rest as it comes. */
-const bodyToSend = (
-  call: Call,
-  request: IncomingMessage,
-  read: Read | undefined,
-): Pick<Sending, 'body' | 'readAhead' | 'contentLength'> => {
-  if (read?.complete)
-    return {
-      body: read.bytes.length > 0 ? read.bytes : undefined,
-      contentLength: needsLength(call.method, read.bytes.length) ? read.bytes.length : undefined,
-    }
-  if (call.contentLength === 0) return { body: undefined, contentLength: needsLength(call.method, 0) ? 0 : undefined }
-  return { body: request, contentLength: call.contentLength, ...(read === undefined ? {} : { readAhead: read.bytes }) }
-}
-
-// RFC 9110 §8.6: methods that expect content say its length even where there is none.
-const needsLength = (method: string, length: number): boolean =>
-  length > 0 || method === 'POST' || method === 'PUT' || method === 'PATCH'
-
-const ruleOf = (judged: Judged): { rule?: string } =>
-  judged.judgement.rule === undefined ? {} : { rule: judged.judgement.rule.name }
-
-// Every answer ends in 'close'; only one that was not written to its end means that the caller went away.
-const whenGone = (response: ServerResponse, act: () => void): void => {
-  if (response.destroyed) act()
-  else
-    response.on('close', () => {
-      if (!response.writableFinished) act()
-    })
-}
-
-// Every call has an entry, so this one is grown in place instead of being spread together.
-const aboutCall = (
-  { call, caller, settings, upstream, action, rule, trace = traceOf(call) }: Known,
-  kind: Entry['kind'],
-): Entry => {
-  const entry: { -readonly [K in keyof Entry]: Entry[K] } = {
-    kind,
-    call: call.id,
-    caller: whoCalls(caller),
-    method: call.method,
-    address: call.address,
-    config: settings.hash,
-  }
-  if (upstream !== undefined) entry.upstream = upstream.name
-  if (action !== undefined) entry.action = action
-  if (rule !== undefined) {
-    entry.rule = rule.name
-    entry.ruleHash = rule.hash
-    if (rule.controls.length > 0) entry.controls = rule.controls
-  }
-  if (trace !== undefined) entry.trace = trace
-  return entry
 }

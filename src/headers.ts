@@ -1,177 +1,10 @@
-// Which header lines mean what to a gateway: the tables, what survives of a caller's head, what survives of an answer's head, and
-// what we say of the caller's connection. Names are compared in lower case with everything but letters and digits read as "-",
-// because CGI, WSGI and PHP make one variable of `X-User`, `X_User` and `X.User`.
+// What survives of a caller's head, what survives of an answer's head, and what we say of the caller's connection.
 import { randomBytes } from 'node:crypto'
 import { BlockList, isIP } from 'node:net'
+import { hopByHop, nameOf } from './names.ts'
 import type { Call, Header } from './nouns.ts'
 import { preferences } from './prefer.ts'
 import type { Settings } from './settings.ts'
-
-/** Meant for the next hop only (RFC 9110 §7.6.1, and the custom ones); never forwarded in either direction. Lower case. */
-export const hopByHop: ReadonlySet<string> = new Set([
-  'connection',
-  'http2-settings',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'proxy-connection',
-])
-
-/** Written anew for every forwarded call, or meant for us. */
-const rewritten: ReadonlySet<string> = new Set(['host', 'content-length', 'expect', 'traceparent', 'tracestate', 'via'])
-
-// Where a call comes from and what was really asked for: servers and frameworks believe these of their proxy.
-const forwarding: ReadonlySet<string> = new Set([
-  'forwarded',
-  'forwarded-for',
-  'x-forwarded',
-  'x-forward-for',
-  'client-ip',
-  'true-client-ip',
-  'x-real-ip',
-  'x-real-host',
-  'x-client-ip',
-  'x-client-host',
-  'x-cluster-client-ip',
-  'x-originating-ip',
-  'x-true-ip',
-  'x-vercel-forwarded-for',
-  'ali-cdn-real-ip',
-  'x-proxyuser-ip',
-  'x-appengine-user-ip',
-  'x-azure-clientip',
-  'x-azure-socketip',
-  'fastly-client-ip',
-  'incap-client-ip',
-  'front-end-https',
-  'x-scheme',
-  'x-url-scheme',
-  'x-arr-ssl',
-  'x-host',
-  'x-backend-host',
-  'x-http-host-override',
-  'x-http-destinationurl',
-  'x-http-path-override',
-  'x-http-method',
-  'x-http-method-override',
-  'x-method-override',
-  'x-middleware-subrequest',
-  // CGI makes HTTP_PROXY of it, through which a program then calls out (httpoxy).
-  'proxy',
-  'base-url',
-  'request-uri',
-  'x-request-uri',
-])
-
-// Who is calling: servers behind an identity-aware proxy believe these of it.
-const identity: ReadonlySet<string> = new Set([
-  'x-user',
-  'x-user-id',
-  'x-user-name',
-  'x-user-email',
-  'x-user-groups',
-  'x-user-role',
-  'x-user-roles',
-  'x-userid',
-  'x-userinfo',
-  'x-username',
-  'x-email',
-  'x-group',
-  'x-groups',
-  'x-role',
-  'x-roles',
-  'x-identity',
-  'x-principal',
-  'x-subject',
-  'x-id-token',
-  'x-auth-email',
-  'x-auth-groups',
-  'x-auth-roles',
-  'x-auth-subject',
-  'x-spiffe-id',
-  'x-anonymous-consumer',
-  'x-apigateway-api-userinfo',
-  'x-endpoint-api-userinfo',
-  'x-jwt-assertion',
-  'x-client-cert',
-  'x-client-dn',
-  'x-client-verify',
-  'client-cert',
-  'client-cert-chain',
-  'x-arr-clientcert',
-  'x-iisnode-auth-user',
-  'auth-user',
-  'eppn',
-  'gap-auth',
-  'logon-user',
-  'user',
-  'rpc-user',
-  'sm-user',
-])
-
-const prefixes: readonly string[] = [
-  'holdpoint-',
-  'proxy-',
-  'wl-proxy-',
-  // forwarding
-  'x-forwarded-',
-  'x-original-',
-  'x-rewrite-',
-  'x-envoy-',
-  'x-waf-',
-  'cf-connecting-',
-  'cf-pseudo-',
-  // identity
-  'impersonate-',
-  'remote-',
-  'x-remote-',
-  'x-auth-request-',
-  'x-auth-user',
-  'x-authenticated-',
-  'x-authentik-',
-  'x-amzn-oidc-',
-  'x-consumer-',
-  'x-jwt-claim-',
-  'x-shib-',
-  'x-saml-',
-  'shib-',
-  'mellon-',
-  'x-credential-',
-  'x-goog-authenticated-',
-  'x-goog-iap-',
-  'x-ms-client-principal',
-  'x-ms-token-',
-  'x-pomerium-',
-  'x-oauth2-proxy-',
-  'x-ssl-',
-  'x-vouch-',
-  'x-webauth-',
-  'cf-access-',
-  'oidc-',
-  'ssl-client-',
-  'tailscale-',
-  'teleport-',
-  'x-teleport-',
-]
-
-const stripped = new RegExp(`^(?:${prefixes.join('|')})`)
-
-// The same few names come again and again; what callers make up must not fill the memory.
-const known = new Map<string, boolean>()
-const maxKnown = 2000
-
-/** Is this header never taken from a caller? `name` in any case and spelling. */
-export const isStripped = (name: string): boolean => {
-  const seen = known.get(name)
-  if (seen !== undefined) return seen
-  const plain = name.toLowerCase().replace(/[^a-z0-9]/g, '-')
-  const verdict =
-    hopByHop.has(plain) || rewritten.has(plain) || forwarding.has(plain) || identity.has(plain) || stripped.test(plain)
-  if (known.size < maxKnown) known.set(name, verdict)
-  return verdict
-}
 
 const none: ReadonlySet<string> = new Set()
 const noValues: readonly string[] = []
@@ -184,8 +17,8 @@ export const endToEnd = (call: Call, own: readonly string[] = noValues): readonl
   const head: Header[] = []
   for (const header of call.headers) {
     const [name, value] = header
-    const lower = name.toLowerCase()
-    if (lower.includes('_') || own.includes(lower) || isStripped(lower)) continue
+    const { lower, stripped, underscored } = nameOf(name)
+    if (stripped || underscored || own.includes(lower)) continue
     const kept =
       lower === 'cookie' ? withoutOurCookies(value) : lower === 'prefer' ? withoutOurPreferences(value) : value
     if (kept === value) head.push(header)
@@ -217,15 +50,17 @@ export const answerHeaders = (
   headers: readonly Header[],
   status: number,
   named: ReadonlySet<string> = nominated(headers),
-): readonly Header[] =>
-  headers.filter(([name, value]) => {
-    const lower = name.toLowerCase()
-    if (hopByHop.has(lower) || named.has(lower) || lower.startsWith('holdpoint-')) return false
-    // Alt-Svc would send callers past the gate.
-    if (lower === 'alt-svc') return false
-    if (lower === 'set-cookie') return !/^\s*(?:__(?:host|secure)-)?holdpoint/i.test(value)
-    return !(lower === 'content-length' && status === 204)
-  })
+): readonly Header[] => {
+  const kept: Header[] = []
+  for (const header of headers) {
+    const { lower, answered } = nameOf(header[0])
+    if (answered === 'dropped' || named.has(lower)) continue
+    if (answered === 'kept' || (lower === 'set-cookie' ? !isOurCookie(header[1]) : status !== 204)) kept.push(header)
+  }
+  return kept
+}
+
+const isOurCookie = (value: string): boolean => /^\s*(?:__(?:host|secure)-)?holdpoint/i.test(value)
 
 // RFC 9110 §6.5.1: a trailer must not change what was already said or done: framing, routing, authentication, how content is read, how
 // an answer is controlled or kept; and nobody but us speaks for us. ETag, Content-Digest and gRPC's status may come late.
@@ -272,7 +107,7 @@ export const takesTrailers = (raw: readonly string[]): boolean =>
 /** Lower-case names that Connection lines list. */
 export const nominated = (headers: readonly Header[]): ReadonlySet<string> => {
   const lines = valuesOf(headers, 'connection')
-  if (lines.length === 0) return none
+  if (lines.length === 0 || (lines.length === 1 && lines[0] === 'keep-alive')) return none
   return new Set(lines.flatMap(value => value.split(',')).map(token => token.trim().toLowerCase()))
 }
 

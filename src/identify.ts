@@ -31,6 +31,8 @@ export type Identified = {
 export type Identify = {
   /** @throws unauthenticated (with RFC 9728 metadata), ambiguous_credentials, store_unavailable (for tokens with a proof) */
   (call: Call, upstream: Upstream | undefined, settings: Settings): Promise<Identified>
+  /** The same at once, where nobody has to be asked; undefined otherwise. @throws what `identify` rejects with */
+  known(call: Call, upstream: Upstream | undefined, settings: Settings): Identified | undefined
   /**
    * Whom a token stands for now that stood for `caller` when it was shown; undefined if it is no longer good, or for somebody else.
    * @throws unauthenticated if that cannot be told at present
@@ -82,16 +84,23 @@ export const identifier = (options: {
     return { caller: callerOf(claims, issuer, expiresAt, refuse), issuer }
   }
 
+  const hashOf = (token: string): string => digest('sha256', token, 'base64')
+
+  /** Who a token stands for that was verified before, if it still does. */
+  const recall = (token: string, settings: Settings): Verified | undefined => {
+    const found = remembered.get(settings)?.get(hashOf(token))
+    if (found === undefined) return undefined
+    const now = clock()
+    // A key that its issuer withdraws stops serving with the next set of keys, also for tokens that were verified before.
+    const stands = found.keys.stands(found.edition) && now >= found.notBefore && isLive(found.caller, now)
+    return stands ? found : undefined
+  }
+
   /** Who a token stands for. `fresh`: nothing that is only remembered of an opaque one counts. */
   const verify = async (token: string, settings: Settings, fresh: boolean, refuse: Refuse): Promise<Verified> => {
-    const known = remembered.get(settings) ?? new Map<string, Remembered>()
-    remembered.set(settings, known)
-    const hash = digest('sha256', token, 'base64')
+    const found = recall(token, settings)
+    if (found !== undefined) return found
     const now = clock()
-    const found = known.get(hash)
-    // A key that its issuer withdraws stops serving with the next set of keys, also for tokens that were verified before.
-    const stands = found?.keys.stands(found.edition) === true
-    if (found !== undefined && stands && now >= found.notBefore && isLive(found.caller, now)) return found
     refuseHuge(token, refuse)
     if (!looksLikeJwt(token)) {
       const issuer = issuerOfOpaque(token, settings)
@@ -118,8 +127,10 @@ export const identifier = (options: {
       keys,
       edition,
     }
+    const known = remembered.get(settings) ?? new Map<string, Remembered>()
+    remembered.set(settings, known)
     if (known.size >= rememberCount) known.delete(known.keys().next().value ?? '')
-    known.set(hash, one)
+    known.set(hashOf(token), one)
     return one
   }
 
@@ -134,12 +145,18 @@ export const identifier = (options: {
     }
   }
 
+  const told = (shown: Shown, { caller, issuer }: Verified, { scope }: Call): Identified => ({
+    caller,
+    own: scope === undefined ? shown.own : new Set([...shown.own, 'authorization']),
+    opaque: issuer.introspect === undefined ? undefined : shown.token,
+    again: now => again(shown.token, caller, now),
+  })
+
   const identify = async (call: Call, upstream: Upstream | undefined, settings: Settings): Promise<Identified> => {
     const shown = tokenOf(call, upstream, settings)
-    const own = call.scope === undefined ? shown.own : new Set([...shown.own, 'authorization'])
     const refuse = refusing(settings, shown.scheme, 'invalid_token')
-    const { caller, issuer } = await verify(shown.token, settings, false, refuse)
-    const jkt = boundTo(caller, issuer, shown, call, settings)
+    const verified = await verify(shown.token, settings, false, refuse)
+    const jkt = boundTo(verified.caller, verified.issuer, shown, call, settings)
     if (jkt !== undefined) {
       const refuseProof = refusing(settings, 'DPoP', 'invalid_dpop_proof')
       const [proof, ...more] = valuesOf(call, 'dpop')
@@ -147,15 +164,19 @@ export const identifier = (options: {
       const asked = { method: call.method, origin: originOf(call, upstream, settings), path: call.path }
       await checkProof(proof, shown.token, jkt, asked, clock(), firstSeen, refuseProof)
     }
-    return {
-      caller,
-      own,
-      opaque: issuer.introspect === undefined ? undefined : shown.token,
-      again: now => again(shown.token, caller, now),
-    }
+    return told(shown, verified, call)
+  }
+
+  const knownOne = (call: Call, upstream: Upstream | undefined, settings: Settings): Identified | undefined => {
+    const shown = tokenOf(call, upstream, settings)
+    const verified = recall(shown.token, settings)
+    if (verified === undefined || boundTo(verified.caller, verified.issuer, shown, call, settings) !== undefined)
+      return undefined
+    return told(shown, verified, call)
   }
 
   return Object.assign(identify, {
+    known: knownOne,
     again,
     health: (settings: Settings) =>
       settings.issuers.flatMap(issuer => {

@@ -4,29 +4,38 @@ import { secretsIn } from './credentials/credential.ts'
 import { credentialOf } from './credentials/make.ts'
 import { HoldpointError } from './errors.ts'
 import { originOf, targetAt } from './forward.ts'
+import { nameOf } from './names.ts'
 import type { Caller, Header, Scope } from './nouns.ts'
 import type { Upstream } from './settings.ts'
 
 /** `secrets`: what of the head the upstream must not say back. */
 export type Proven = { readonly headers: readonly Header[]; readonly secrets: readonly string[] }
 
-/** The final head. @throws upstream_unreachable if the credential cannot be made, or whatever it says itself */
-export const prove = async (
-  call: {
-    readonly upstream: Upstream
-    readonly caller: Caller
-    readonly method: string
-    /** As the gate sends it, without the base path of the upstream. */
-    readonly target: string
-    /** Of the caller. */
-    readonly headers: readonly Header[]
-    readonly body: Uint8Array | undefined
-    readonly scope?: Scope | undefined
-  },
-  added: readonly Header[],
-): Promise<Proven> => {
-  const { upstream, caller, method, scope, body } = call
+/** What is sent, but for its credential. */
+export type Unproven = {
+  readonly upstream: Upstream
+  readonly caller: Caller
+  readonly method: string
+  /** As the gate sends it, without the base path of the upstream. */
+  readonly target: string
+  /** Of the caller. */
+  readonly headers: readonly Header[]
+  readonly body: Uint8Array | undefined
+  readonly scope?: Scope | undefined
+}
+
+/**
+ * The final head; at once where the credential is the same for every call.
+ * @throws (or rejects with) upstream_unreachable if the credential cannot be made, or whatever it says itself
+ */
+export const prove = (call: Unproven, added: readonly Header[]): Proven | Promise<Proven> => {
   const headers = replacing(call.headers, added)
+  const { fixed } = credentialOf(call.upstream)
+  return fixed === undefined ? made(call, headers) : { headers: replacing(headers, fixed), secrets: secretsIn(fixed) }
+}
+
+const made = async (call: Unproven, headers: readonly Header[]): Promise<Proven> => {
+  const { upstream, caller, method, scope, body } = call
   try {
     const proof = await credentialOf(upstream).headers({
       caller,
@@ -47,9 +56,9 @@ export const prove = async (
 
 const replacing = (headers: readonly Header[], added: readonly Header[]): readonly Header[] => {
   if (added.length === 0) return headers
-  const replaced = added.map(([name]) => name.toLowerCase())
+  const replaced = added.map(([name]) => nameOf(name).lower)
   const head: Header[] = []
-  for (const header of headers) if (!replaced.includes(header[0].toLowerCase())) head.push(header)
+  for (const header of headers) if (!replaced.includes(nameOf(header[0]).lower)) head.push(header)
   for (const header of added) head.push(header)
   return head
 }

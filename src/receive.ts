@@ -6,7 +6,8 @@ import type { IncomingMessage } from 'node:http'
 import { isIPv4, isIPv6, type Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { HoldpointError } from './errors.ts'
-import { hopByHop, isStripped, nominated, valuesOf } from './headers.ts'
+import { nominated, valuesOf } from './headers.ts'
+import { hopByHop, nameOf } from './names.ts'
 import type { Call, Header } from './nouns.ts'
 import type { Upstream } from './settings.ts'
 import { parseTarget, readings } from './target.ts'
@@ -31,52 +32,6 @@ export const methods: ReadonlySet<string> = new Set([
 ])
 
 const maxHeaders = 100
-
-/** Headers of which a second line means that two readers may take different ones. Lower case. */
-const singletons: ReadonlySet<string> = new Set([
-  'authorization',
-  'content-disposition',
-  'content-encoding',
-  'content-length',
-  'content-location',
-  'content-md5',
-  'content-range',
-  'content-type',
-  'cookie',
-  'date',
-  'destination',
-  'dpop',
-  'expect',
-  'holdpoint-authorization',
-  'holdpoint-reason',
-  'host',
-  'idempotency-key',
-  'if-modified-since',
-  'if-range',
-  'if-unmodified-since',
-  'impersonate-uid',
-  'impersonate-user',
-  'max-forwards',
-  'origin',
-  'proxy-authorization',
-  'range',
-  'referer',
-  'sec-websocket-key',
-  'sec-websocket-version',
-  'smithy-protocol',
-  'soapaction',
-  'transfer-encoding',
-  'user-agent',
-  'x-amz-content-sha256',
-  'x-amz-copy-source',
-  'x-amz-date',
-  'x-amz-decoded-content-length',
-  'x-amz-rename-source',
-  'x-amz-security-token',
-  'x-amz-target',
-  'x-amz-trailer',
-  'x-api-key',
-])
 
 const refuse: (detail: string) => never = detail => {
   throw new HoldpointError('malformed', detail)
@@ -149,26 +104,29 @@ const wholeServer = { path: '*', rawPath: '*', rawQuery: undefined, query: [] } 
 
 const headerLines = (raw: readonly string[]): readonly Header[] => {
   const lines: Header[] = []
-  for (let at = 0; at < raw.length; at += 2) lines.push([raw[at] ?? '', trim(raw[at + 1] ?? '')])
-  for (const [name, value] of lines) {
-    if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name))
-      refuse('header: a name has a character that is not allowed in names')
+  for (let at = 0; at < raw.length; at += 2) {
+    const name = raw[at] ?? ''
+    const value = trim(raw[at + 1] ?? '')
+    if (!nameOf(name).valid) refuse('header: a name has a character that is not allowed in names')
     if (/[^\t\x20-\x7e]/.test(value)) refuse(`${name}: it has a control character or one outside ASCII: encode it`)
+    lines.push([name, value])
   }
   return lines
 }
 
 // Node's parser leaves nothing to trim; whoever reads a value relies on it all the same.
 const trim = (value: string): string =>
-  !/^[ \t]|[ \t]$/.test(value) ? value : value.replace(/^[ \t]+/, '').replace(/(?<![ \t])[ \t]+$/, '')
+  isBlank(value.charCodeAt(0)) || isBlank(value.charCodeAt(value.length - 1))
+    ? value.replace(/^[ \t]+/, '').replace(/(?<![ \t])[ \t]+$/, '')
+    : value
+
+const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
 
 const refuseTooLarge = (target: string, method: string, lines: readonly Header[], limit: number): void => {
   if (lines.length > maxHeaders) throw new HoldpointError('head_too_large', `headers: send at most ${maxHeaders} lines`)
   // The bytes on the wire: " HTTP/1.1\r\n" and a space; ": " and "\r\n" per line; the empty line.
-  const size = lines.reduce(
-    (sum, [name, value]) => sum + name.length + value.length + 4,
-    method.length + target.length + 14,
-  )
+  let size = method.length + target.length + 14
+  for (const [name, value] of lines) size += name.length + value.length + 4
   if (size > limit)
     throw new HoldpointError('head_too_large', `headers: request line and headers may have ${limit} bytes together`)
 }
@@ -177,8 +135,8 @@ const refuseTooLarge = (target: string, method: string, lines: readonly Header[]
 const refuseDuplicates = (lines: readonly Header[]): ReadonlyMap<string, string> => {
   const values = new Map<string, string>()
   for (const [name, value] of lines) {
-    const lower = name.toLowerCase()
-    if (!singletons.has(lower)) continue
+    const { lower, single } = nameOf(name)
+    if (!single) continue
     if (values.has(lower)) refuse(`${name}: it was sent twice: send it once`)
     values.set(lower, value)
   }
@@ -240,8 +198,9 @@ const readUpgrade = (
   named: ReadonlySet<string>,
   contentLength: number | undefined,
 ): Call['upgrade'] => {
+  if (!named.has('upgrade') || httpVersion !== '1.1') return undefined
   const asked = valuesOf(lines, 'upgrade')
-  if (asked.length === 0 || httpVersion !== '1.1' || !named.has('upgrade')) return undefined
+  if (asked.length === 0) return undefined
   if (contentLength !== 0) refuse('Upgrade: a request with a body cannot change protocols: leave Upgrade out')
   const protocol = asked.length === 1 ? asked[0]?.toLowerCase() : undefined
   if (protocol === 'spdy/3.1') return protocol
@@ -262,7 +221,7 @@ const readUpgrade = (
 const withoutNamed = (lines: readonly Header[], named: ReadonlySet<string>): readonly Header[] => {
   for (const token of named) {
     if (hopByHop.has(token) || token === 'close' || token === '') continue
-    if (singletons.has(token) || isStripped(token))
+    if (nameOf(token).single || nameOf(token).stripped)
       refuse(`Connection: it names ${token}, which is not for this connection alone: remove it`)
   }
   return named.size === 0
@@ -289,7 +248,7 @@ export const doubts = (call: Call): readonly Doubt[] => {
     found.push({ key: 'pathParameters', detail: 'path: it has a raw ";": write %3B, or use the query' })
   if (call.method === 'GET' && call.contentLength !== 0)
     found.push({ key: 'getBody', detail: 'body: GET has none; send it without' })
-  const odd = call.headers.find(([name]) => name.includes('_'))
+  const odd = call.headers.find(([name]) => nameOf(name).underscored)
   if (odd !== undefined) found.push({ key: 'underscores', detail: `${odd[0]}: write "-" for "_" in header names` })
   return found
 }

@@ -2,7 +2,6 @@
 // Entries of allowed and refused calls are written in groups (within 50 ms). While the store is away they wait in the spool; when there
 // is none, or it is full, calls that would need an entry are refused: what cannot be recorded does not happen.
 import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
 import { HoldpointError } from './errors.ts'
 import type { Log as ProgramLog } from './log.ts'
 import type { Caller, Entry, Hold, Reviewer } from './nouns.ts'
@@ -22,11 +21,8 @@ const closeMs = 10_000
 export type Recorder = {
   /** The text of an entry for a move or an opening. */
   entry(entry: Entry): string
-  /**
-   * Records a call that is allowed; the entry is the recorder's from then on. With `audit.strict` it resolves only once it is written.
-   * @throws audit_unavailable
-   */
-  allowed(entry: Entry): Promise<Allowed>
+  /** Records a call that is allowed; the entry is the recorder's from then on. @throws audit_unavailable */
+  allowed(entry: Entry): Allowed
   /** Records anything else that has no hold. @throws audit_unavailable */
   note(entry: Entry): void
   /** Counts a call without a verified caller: one entry per minute, address and code. */
@@ -39,6 +35,8 @@ export type Recorder = {
 }
 
 export type Allowed = {
+  /** With `audit.strict`: resolves once the entry is written, and only then may the call go on. Rejects with audit_unavailable. */
+  readonly written: Promise<void> | undefined
   /** The upstream's status; joins the entry if that still waits, else becomes an entry of its own. */
   answered(status: number): void
   failed(code: string): void
@@ -49,6 +47,7 @@ type Waiting = { entry: Entry; readonly at: string; readonly number: number; tak
 
 export const recorder = (options: {
   readonly log: Log
+  /** The file of entries that wait for the store. */
   readonly spool: string | undefined
   readonly strict: () => boolean
   readonly clock: () => number
@@ -61,7 +60,7 @@ export const recorder = (options: {
   let timer: NodeJS.Timeout | undefined
   let why: string | undefined
   let closed = false
-  const spool = options.spool === undefined ? undefined : openSpool(join(options.spool, 'entries.jsonl'))
+  const spool = options.spool === undefined ? undefined : openSpool(options.spool)
   const counts = new Map<string, { address: string; code: string; count: number }>()
 
   // `number` counts what waits in memory on its way, so that an entry lost with this process shows as a gap.
@@ -198,22 +197,22 @@ export const recorder = (options: {
     }
   }
 
+  const surely = async (item: Waiting): Promise<void> => {
+    await flush()
+    if (item.written) return
+    // If it is written in the end after all, then as what became of the call.
+    Object.assign(item.entry, { kind: 'call.refused', code: 'audit_unavailable' })
+    throw new HoldpointError(
+      'audit_unavailable',
+      'The audit entry of this call could not be written (audit.strict), so it was not let through. Try again.',
+      { retryAfterS: 1, cause: why },
+    )
+  }
+
   return {
     entry: entry => JSON.stringify({ ...entry, ...origin }),
-    async allowed(entry) {
+    allowed(entry) {
       const item = push(entry)
-      if (options.strict()) {
-        await flush()
-        if (!item.written) {
-          // If it is written in the end after all, then as what became of the call.
-          Object.assign(item.entry, { kind: 'call.refused', code: 'audit_unavailable' })
-          throw new HoldpointError(
-            'audit_unavailable',
-            'The audit entry of this call could not be written (audit.strict), so it was not let through. Try again.',
-            { retryAfterS: 1, cause: why },
-          )
-        }
-      }
       const finish = (more: Pick<Entry, 'status'> | Pick<Entry, 'code'>): void => {
         if (!item.taken) Object.assign(item.entry, more)
         else {
@@ -224,7 +223,11 @@ export const recorder = (options: {
           }
         }
       }
-      return { answered: status => finish({ status }), failed: code => finish({ code }) }
+      return {
+        written: options.strict() ? surely(item) : undefined,
+        answered: status => finish({ status }),
+        failed: code => finish({ code }),
+      }
     },
     note: entry => void push(entry),
     count(address, code) {

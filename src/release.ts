@@ -47,11 +47,13 @@ const attempt = async (
   const waits = hold.state === 'pending'
   if (hold.state !== 'approved' && !waits) return { word: 'moved' }
   if (waits && !grantable(hold, settings)) return { word: 'held' }
-  await parts.freezes.read()
+  // What waits goes only by a grant, which there hardly ever is.
+  const request = waits ? undefined : openRequest(store, keys, id)
+  await Promise.all([parts.freezes.read(), request])
   // The fact only says where to look: what lets the call go is proved again.
   const use = waits || hold.facts.grant !== undefined ? await useOf(parts, hold, settings, stale) : undefined
   if (waits && use === undefined) return { word: 'held' }
-  const held = await openRequest(store, keys, id)
+  const held = await (request ?? openRequest(store, keys, id))
   if (held === undefined) return { word: 'moved' }
 
   parts.freezes.refuse(stoppable(hold, settings), id)

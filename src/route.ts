@@ -45,10 +45,11 @@ const hostFits = (pattern: string, host: string): boolean =>
 
 /** Is this host one that we answer for? Only asked where upstreams are told apart by host. */
 export const hostServed = (call: Call, settings: Settings): boolean => {
-  const hosts = settings.upstreams.flatMap(upstream => ('hosts' in upstream.at ? upstream.at.hosts : []))
-  return (
-    hosts.length === 0 ||
-    call.host === new URL(settings.gate.url).hostname ||
-    hosts.some(pattern => hostFits(pattern, call.host))
-  )
+  let anyHost = true
+  for (const { at } of settings.upstreams) {
+    if (!('hosts' in at)) continue
+    if (at.hosts.some(pattern => hostFits(pattern, call.host))) return true
+    anyHost &&= at.hosts.length === 0
+  }
+  return anyHost || call.host === new URL(settings.gate.url).hostname
 }

@@ -25,15 +25,18 @@ export const sweep = (parts: Parts, deliver: (id: string) => Promise<void>): Swe
     try {
       // Holds that cannot be moved stay at the front of the list: look past them.
       const due = await parts.store.holds.due(batch + stuck.size)
-      for (const id of due) {
-        try {
-          if (await overdue(parts, id)) stuck.delete(id)
-          else stuck.add(id)
-        } catch (error) {
-          stuck.add(id)
-          parts.log.warn({ err: toError(error), hold: id }, 'an overdue hold could not be moved')
-        }
-      }
+      // At once, so that a store that waits for its disk waits once for many.
+      await Promise.all(
+        due.map(async id => {
+          try {
+            if (await overdue(parts, id)) stuck.delete(id)
+            else stuck.add(id)
+          } catch (error) {
+            stuck.add(id)
+            parts.log.warn({ err: toError(error), hold: id }, 'an overdue hold could not be moved')
+          }
+        }),
+      )
       if (turns++ % 10 === 0) await orphans(parts, deliver)
       down = false
     } catch (error) {

@@ -136,6 +136,21 @@ describe('packages', () => {
     expect(away).toEqual([])
   })
 
+  test('what only some configurations need is not loaded before one of them is', () => {
+    const reached = new Set(['commands/serve.ts'])
+    for (const file of reached) {
+      if (!files.includes(file)) continue
+      const text = readFileSync(join(source, file), 'utf8')
+      for (const [line, name = ''] of text.matchAll(/^(?:import|export)\b[^'"`;]*?\bfrom '([^']+)'/gm))
+        if (!/^(import|export) type /.test(line))
+          reached.add(name.startsWith('.') ? normalize(join(dirname(file), name)) : name)
+    }
+    expect([...reached]).toEqual(expect.arrayContaining(['zod', 'jose', 'upstreams/http.ts', 'console/signin.ts']))
+    const some = ['@bufbuild/cel', '@slack/socket-mode', '@slack/web-api', 'graphql', 'ioredis', 'nodemailer']
+    const others = ['oidc-provider', 'openid-client', 'undici', 'store/redis.ts', 'store/sqlite.ts', 'upstreams/sql.ts']
+    expect([...some, ...others].filter(one => reached.has(one))).toEqual([])
+  })
+
   test('each that package.json brings is used, and each has a row in the decision on dependencies', () => {
     const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
       dependencies: object

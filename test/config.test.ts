@@ -616,6 +616,14 @@ describe('the reference', async () => {
   })
 })
 
+test('a glob that is too long for anybody is a problem of its rule', async () => {
+  const path = JSON.stringify(`/${'x'.repeat(70_000)}*`)
+  const text = `version: 1\nrules:\n  - { name: r, match: { path: ${path} }, then: deny }\n`
+  expect(await problemsOf(await files({ 'holdpoint.yaml': text }))).toEqual([
+    expect.stringMatching(/^holdpoint\.yaml:3:\d+: .*must not be longer than 16384 characters/),
+  ])
+})
+
 describe('watching', () => {
   type Told = { readonly settings?: Settings; readonly problems?: readonly Finding[] }
 

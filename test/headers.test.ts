@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { HoldpointError } from '../src/errors.ts'
-import { endToEnd, isStripped, rebuilt } from '../src/headers.ts'
+import { endToEnd, rebuilt } from '../src/headers.ts'
+import { nameOf } from '../src/names.ts'
 import type { Call, Header } from '../src/nouns.ts'
 import { callOf, type Head } from './support/heads.ts'
 
@@ -61,7 +62,7 @@ describe('what reaches the upstream', () => {
 
   it.each(never)('never takes %s from a caller, in any spelling', name => {
     for (const spelled of spellings.map(spell => spell(name))) {
-      expect(isStripped(spelled)).toBe(true)
+      expect(nameOf(spelled).stripped).toBe(true)
       expect(endToEnd({ ...callOf({}), headers: [[spelled, 'x']] })).toEqual([])
     }
   })
@@ -69,7 +70,7 @@ describe('what reaches the upstream', () => {
   it('takes everything else as it is', () => {
     expect(passed(theirs)).toEqual(theirs)
     const others = 'X-Api-Key Accept-Encoding If-Match Origin X-Userland Remoted X-Amz-Date DPoP X-Groupset Usery'
-    for (const name of others.split(' ')) expect(isStripped(name)).toBe(false)
+    for (const name of others.split(' ')) expect(nameOf(name).stripped).toBe(false)
   })
 
   it('takes no name with an underscore', () => {

@@ -87,6 +87,10 @@ describe('a refusal', () => {
     const { call, body } = seenOf(row)
     const error = new HoldpointError(code, 'Not today.')
     const { status, body: text } = mcp.refusal(error, problem(error), call, body)
+    // What is kept of a held call's body gives the same refusal, and nothing of its arguments is kept.
+    const kept = mcp.refusalNeeds?.(body)
+    expect(mcp.refusal(error, problem(error), call, kept)).toMatchObject({ status, body: text })
+    expect(JSON.stringify(kept)).not.toMatch(/params|arguments/)
     return { status, json: JSON.parse(String(text)) as unknown }
   }
 

@@ -1,7 +1,7 @@
 // The package as somebody gets it: packed, installed into an empty folder, and run there without the repository and without any compiler.
 import { execFile, execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -88,3 +88,10 @@ test.each([
     expect(code).toBe(0)
   },
 )
+
+test('what V8 made of it is kept beside it, for its owner only', async () => {
+  const cache = join(dir, 'node_modules/holdpoint/.cache')
+  expect((await stat(cache)).mode & 0o777).toBe(0o700)
+  const kept = await readdir(cache)
+  expect(kept.map(name => /^v\d+/.exec(name)?.[0]).sort()).toEqual(['v24', 'v26'])
+})

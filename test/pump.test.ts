@@ -124,6 +124,16 @@ describe('with SQLite', () => {
     expect(await carried()).toEqual(['1 a', `2 ${long}`, '3 c'])
   })
 
+  it('goes on behind a line that it cannot read', async () => {
+    const store = await open()
+    await add(store, 'a')
+    await start(store).close()
+    await appendFile(file(), 'd of a line"}\n')
+    await add(store, 'b')
+    await start(store).close()
+    expect((await written()).map(line => line.slice(0, 8))).toEqual(['{"seq":1', 'd of a l', '{"seq":2'])
+  })
+
   it('does not write into a file that is not its own', async () => {
     const store = await open()
     await add(store, 'a')

@@ -1,11 +1,11 @@
 // Entries of calls: grouped, spooled while the store is away, never lost and not twice, and no call without one.
-import { appendFile, mkdir, mkdtemp, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, readFile, rm, rmdir, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { makeLog } from '../src/log.ts'
 import { type Recorder, recorder } from '../src/record.ts'
-import { openSpool } from '../src/spool.ts'
+import { type Own, openSpool, takeSpool } from '../src/spool.ts'
 
 type Line = {
   kind: string
@@ -70,7 +70,7 @@ const logOf = () => {
 const start = (store: ReturnType<typeof logOf>, options: { spool?: boolean; strict?: boolean } = {}): Recorder => {
   const one = recorder({
     log: store.log,
-    spool: options.spool === false ? undefined : dir,
+    spool: options.spool === false ? undefined : join(dir, 'entries.jsonl'),
     strict: () => options.strict ?? false,
     clock: Date.now,
     report: makeLog('silent'),
@@ -79,7 +79,11 @@ const start = (store: ReturnType<typeof logOf>, options: { spool?: boolean; stri
   return one
 }
 
-const allow = (record: Recorder, call: string) => record.allowed({ kind: 'call.allowed', call })
+const allow = async (record: Recorder, call: string) => {
+  const entry = record.allowed({ kind: 'call.allowed', call })
+  await entry.written
+  return entry
+}
 
 describe('while the store is there', () => {
   it('writes entries in order, with the status that came before they left', async () => {
@@ -270,6 +274,19 @@ describe('the spool', () => {
     expect(await spool.add(['{"n":1}'])).toBe(true)
   })
 
+  it('drains lines longer than what it reads at first, and ends where somebody cut it short', async () => {
+    const path = join(dir, 'spool')
+    const long = `{"n":"${'x'.repeat(2_500_000)}"}`
+    const spool = openSpool(path)
+    await spool.add([long, '{"n":1}'])
+    await spool.add(['{"n":2}'])
+    await truncate(path, long.length + 9)
+    const seen: string[] = []
+    await spool.drain(async group => void seen.push(...group))
+    expect(seen).toEqual([long, '{"n":1}'])
+    expect(spool.torn()).toBe(1)
+  })
+
   it('is bounded', async () => {
     const spool = openSpool(join(dir, 'spool'), 20)
     expect(await spool.add(['{"n":1}'])).toBe(true)
@@ -278,5 +295,44 @@ describe('the spool', () => {
     const seen: string[] = []
     await spool.drain(async group => void seen.push(...group))
     expect(seen).toEqual(['{"n":1}'])
+  })
+})
+
+describe('whose spool it is', () => {
+  const taken: Own[] = []
+  const take = (): Own => {
+    const own = takeSpool(dir)
+    taken.push(own)
+    return own
+  }
+  afterEach(() => {
+    for (const own of taken.splice(0)) own.giveBack()
+  })
+
+  it('gives each process its own, and one that was given back to the next', async () => {
+    const [first, second] = [take(), take()]
+    expect(second.path).not.toBe(first.path)
+    first.giveBack()
+    expect(take().path).toBe(first.path)
+  })
+
+  it('drains what others left that are gone, and nothing of those that live', async () => {
+    const [first, gone, living] = [take(), take(), take()]
+    await openSpool(gone.path).add(['{"n":1}', '{"n":2}'])
+    await openSpool(living.path).add(['{"n":3}'])
+    gone.giveBack()
+    const seen: string[] = []
+    const away = async (): Promise<void> => {
+      throw new Error('away')
+    }
+    await expect(first.drainLeft(away)).rejects.toThrow('away')
+    await first.drainLeft(async group => void seen.push(...group))
+    expect(seen).toEqual(['{"n":1}', '{"n":2}'])
+    expect(take().path).toBe(gone.path)
+  })
+
+  it('says what is wrong with the folder', async () => {
+    await writeFile(join(dir, 'file'), '')
+    expect(() => takeSpool(join(dir, 'file'))).toThrow(/^audit\.spool: .*cannot be used/)
   })
 })

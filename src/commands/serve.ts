@@ -31,6 +31,7 @@ import type { Parts } from '../parts.ts'
 import { recorder } from '../record.ts'
 import { type KeyRing, keyRing, newKey } from '../seal.ts'
 import type { ListenTls, Settings } from '../settings.ts'
+import { takeSpool } from '../spool.ts'
 import type { Store } from '../store/store.ts'
 import { sweep } from '../sweep.ts'
 import { fileTrail } from '../trails/file.ts'
@@ -114,11 +115,15 @@ const started = async (
   const keys = await openKeys(first)
   const meter = newMeter()
   const store = countedStore(opened, meter, async id => (await readHold(opened, keys, id))?.head.openedAt)
+  const spool = first.audit.spool === undefined ? undefined : takeSpool(first.audit.spool)
+  closers.push(async () => spool?.giveBack())
+  await spool
+    ?.drainLeft(store.log.append)
+    .catch(error => log.error({ err: toError(error) }, 'a spool that another process left waits for the next start'))
   const record = countedRecorder(
     recorder({
       log: store.log,
-      // Each process drains its own.
-      spool: first.audit.spool && `${first.audit.spool}${options.worker === undefined ? '' : `.${options.worker}`}`,
+      spool: spool?.path,
       strict: () => settings.audit.strict,
       clock,
       report: log,

@@ -1,8 +1,8 @@
 // What a rule's match must not say: names of things that do not exist, headers that no rule can trust, tests that can never fit an upstream.
 import { METHODS } from 'node:http'
-import { isStripped } from '../headers.ts'
 import { isVolatile } from '../hold.ts'
 import { compileWhen } from '../match/when.ts'
+import { nameOf } from '../names.ts'
 import type { CredentialSettings, Match, Outcome, Upstream, ValueTest } from '../settings.ts'
 import { mcp } from '../upstreams/mcp.ts'
 import { testValue } from '../value.ts'
@@ -54,7 +54,7 @@ const volatileJson: { readonly [kind: string]: readonly string[] | undefined } =
 const unreadable = (header: string, covered: readonly Upstream[]): string | undefined => {
   if (header === 'host') return 'is not read as a header; ask "host"'
   if (header === 'content-length') return 'is not read as a header; ask "body: { size: ... }"'
-  if (header.includes('_') || isStripped(header))
+  if (header.includes('_') || nameOf(header).stripped)
     return 'is never taken from a caller: the upstream does not get it, so no rule may read it'
   const token = covered.find(({ tokenHeader }) => tokenHeader === header)
   if (token !== undefined)

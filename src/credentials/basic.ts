@@ -9,5 +9,5 @@ export const basic = (user: string, password: string): Credential => {
   if (/[\x00-\x1f\x7f]/.test(password))
     throw new Error('credential.basic.password: remove the control character (a line break?)')
   const headers = [['Authorization', `Basic ${Buffer.from(`${user}:${password}`, 'utf8').toString('base64')}`]] as const
-  return { headers: async () => headers }
+  return { fixed: headers, headers: async () => headers }
 }

@@ -6,5 +6,5 @@ export const bearer = (token: string): Credential => {
   if (!/^[\x21-\x7e]+$/.test(token))
     throw new Error('credential.bearer: write the token as visible ASCII without spaces or line breaks')
   const headers = [['Authorization', `Bearer ${token}`]] as const
-  return { headers: async () => headers }
+  return { fixed: headers, headers: async () => headers }
 }

@@ -4,6 +4,8 @@ import type { Caller, Header, Scope } from '../nouns.ts'
 export type Credential = {
   /** The headers that prove us to the upstream; they replace the caller's of the same names. Throws if they cannot be made. */
   headers(sending: Proving): Promise<readonly Header[]>
+  /** The same, where they are the same for every call. */
+  readonly fixed?: readonly Header[]
   /** Says before anybody is asked that there is none for this caller. @throws no_upstream_identity */
   refuse?(caller: Caller): void
 }

@@ -32,5 +32,5 @@ export const headers = (values: { readonly [name: string]: string }): Credential
     }
     seen.add(lower)
   }
-  return { headers: async () => lines }
+  return { fixed: lines, headers: async () => lines }
 }

@@ -1,4 +1,5 @@
 // From the configuration to the credential.
+import type { Header } from '../nouns.ts'
 import type { CredentialSettings, Upstream } from '../settings.ts'
 import { basic } from './basic.ts'
 import { bearer } from './bearer.ts'
@@ -11,6 +12,9 @@ import { sigv4 } from './sigv4.ts'
 
 // Made once for each upstream of a snapshot; what it says is asked for anew with every call.
 const made = new WeakMap<CredentialSettings, Credential>()
+
+const none: readonly Header[] = []
+const nothing: Credential = { fixed: none, headers: async () => none }
 
 /** The credential of an upstream. */
 export const credentialOf = (upstream: Upstream): Credential => {
@@ -25,7 +29,7 @@ export const credentialOf = (upstream: Upstream): Credential => {
 export const credential = (settings: CredentialSettings | undefined): Credential => {
   switch (settings?.kind) {
     case undefined:
-      return { headers: async () => [] }
+      return nothing
     case 'bearer':
       return bearer(settings.token)
     case 'basic':

@@ -174,6 +174,7 @@ const couldHold = /[\w.=-]{15}|-----|whsec_/
  * Only shapes that ordinary ids do not have, since such a call is refused (`400 secret_in_target`).
  */
 export const certainSecretIn = (target: string): string | undefined => {
+  if (!/[%+]/.test(target) && !couldHold.test(target)) return undefined
   const once = decoded(target)
   const readings = new Set([target, once.replaceAll('+', ' '), decoded(once)])
   for (const text of readings) {

@@ -18,7 +18,7 @@ type List = readonly CompiledRule[]
 type Node = {
   readonly rules: CompiledRule[]
   readonly children: Map<string, Node>
-  /** Of `rules`, by upstream and method. */
+  /** Of `rules`, by upstream and method; Node's parser knows some forty of those. */
   readonly lists: Map<string, Map<string, List>>
 }
 

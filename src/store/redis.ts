@@ -294,8 +294,12 @@ const ringer = (server: Server, bell: Bell): Redis => {
   const listen = async (): Promise<void> => {
     last ??= (await newest()) ?? '0-0'
     // That there is one is enough to know: whoever follows reads them all.
-    if ((await redis.xread('COUNT', 1, 'BLOCK', 5000, 'STREAMS', key, last)) !== null) last = (await newest()) ?? last
+    const [stream] = (await redis.xread('COUNT', 1, 'BLOCK', 5000, 'STREAMS', key, last)) ?? []
     bell.ring()
+    const first = stream?.[1][0]?.[0]
+    if (first === undefined) return
+    last = (await newest()) ?? first
+    if (last !== first) bell.ring()
   }
   const loop = async (): Promise<void> => {
     while (redis.status !== 'end') await listen().catch(() => new Promise(resolve => setTimeout(resolve, 200)))

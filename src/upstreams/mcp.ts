@@ -101,6 +101,12 @@ export const mcp: UpstreamKind = {
       body: JSON.stringify(batch ? refused : refused[0]),
     }
   },
+  refusalNeeds(body) {
+    if (body.kind !== 'json') return { kind: 'none' }
+    const bare = (message: Json): Json => (isRequest(message) ? { id: message.id, method: message.method } : null)
+    const value = Array.isArray(body.value) ? (body.value as readonly Json[]).map(bare) : bare(body.value)
+    return { kind: 'json', value, size: body.size }
+  },
 }
 
 // ---- messages
@@ -195,12 +201,14 @@ const refusalOf = (id: string | number | undefined, error: HoldpointError, probl
 })
 
 const answering = (request: Request, streamed: boolean): Answering => {
+  // Of the request itself nothing is kept: it may wait for long, and be large.
+  const { id, method } = request
   const { progressToken: token } = metaOf(request)
   const told = typeof token === 'string' || typeof token === 'number' ? token : undefined
   return {
-    adapted: (status, headers, how) => adapter({ id: request.id, token: told }, status, headers, how),
+    adapted: (status, headers, how) => adapter({ id, token: told }, status, headers, how),
     // The head of the answer to `initialize` names the session, so it cannot be written beforehand.
-    ...(told === undefined || !streamed || request.method === 'initialize'
+    ...(told === undefined || !streamed || method === 'initialize'
       ? {}
       : {
           meanwhile: {
@@ -212,7 +220,7 @@ const answering = (request: Request, streamed: boolean): Answering => {
                 method: 'notifications/progress',
                 params: { progressToken: told, progress: turn / 1000, message },
               }),
-            refused: (error, problem) => event(refusalOf(request.id, error, problem)),
+            refused: (error, problem) => event(refusalOf(id, error, problem)),
           },
         }),
   }

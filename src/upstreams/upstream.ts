@@ -56,6 +56,8 @@ export type UpstreamKind = {
   answering?(call: Call, body: Body): Answering | undefined
   /** The shape in which this upstream's clients expect a refusal of ours. `call` and `body` are undefined where they could not be read. */
   refusal(error: HoldpointError, problem: Problem, call: Call | undefined, body?: Body): Refusal
+  /** What of a body a refusal needs: all that is kept of it while a call is held. Absent: nothing. */
+  refusalNeeds?(body: Body): Body
 }
 
 /** What a kind may look at: headers are those that reach the upstream, `path` is canonical and without the upstream's prefix. */

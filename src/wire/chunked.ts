@@ -6,13 +6,17 @@ const longestLine = 16 * 1024
 /** Of all trailers together. */
 const longestTrailers = 64 * 1024
 
+/** A size, and extensions without the blanks that some readers pass over. */
+const sizeLine =
+  /^([0-9A-Fa-f]{1,13})(?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)*$/
+
 export type Chunked = {
   /**
-   * @param data is handed what there is of the body, in order
+   * @param into what there is of the body is added to it, in order
    * @returns how many bytes at the end of `bytes` lie behind the body; undefined: it goes on
    * @throws if this is not how chunks are written
    */
-  take(bytes: Buffer, data: (piece: Buffer) => void): number | undefined
+  take(bytes: Buffer, into: Buffer[]): number | undefined
   /** Once the body has ended. */
   readonly trailers: readonly Header[]
 }
@@ -32,7 +36,7 @@ export const chunked = (): Chunked => {
       if (line !== '') throw new Error('a chunk is longer than the upstream said')
       stage = 'size'
     } else if (stage === 'size') {
-      const [, size] = /^([0-9A-Fa-f]{1,13})(?:;[\t\x20-\x7e\x80-\xff]*)?$/.exec(line) ?? []
+      const [, size] = sizeLine.exec(line) ?? []
       if (size === undefined) throw new Error('the upstream gave a chunk a size that is none')
       left = Number.parseInt(size, 16)
       stage = left === 0 ? 'trailers' : 'data'
@@ -47,14 +51,14 @@ export const chunked = (): Chunked => {
 
   return {
     trailers,
-    take(bytes, data) {
+    take(bytes, into) {
       for (let at = 0; at < bytes.length; ) {
         if (stage === 'data') {
           const piece = at === 0 && bytes.length <= left ? bytes : bytes.subarray(at, at + left)
           at += piece.length
           left -= piece.length
           if (left === 0) stage = 'after'
-          data(piece)
+          into.push(piece)
           continue
         }
         const end = bytes.indexOf(0x0a, at)

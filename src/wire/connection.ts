@@ -4,12 +4,16 @@ import type { Socket } from 'node:net'
 import { type Chunked, chunked } from './chunked.ts'
 import type { Answering, Asked } from './exchange.ts'
 import { framing, readHead } from './head.ts'
+import { bindsConnection } from './request.ts'
 
 const longestHead = 64 * 1024
 /** An upstream that sends its head byte by byte costs us a copy each time. */
 const mostPieces = 1_000
 /** So long a connection waits for its first exchange. */
 const unusedMs = 4_000
+
+const empty = Buffer.alloc(0)
+const nothing = (): void => {}
 
 export type Connection = {
   /** Sends a request, whose head is written already. Only while there is none under way. */
@@ -48,6 +52,8 @@ export const connection = (
   /** When the upstream has taken too long, or an idle connection has been kept long enough. */
   let dueAt = performance.now() + unusedMs
   let paused = false
+  /** What the taker under way resumes with, once it was handed something. */
+  let resuming: (() => void) | undefined
   let broken: unknown
 
   const within = (ms: number): number => (ms === 0 ? Number.POSITIVE_INFINITY : performance.now() + ms)
@@ -67,26 +73,38 @@ export const connection = (
     taker = undefined
     asked = undefined
     chunks = undefined
+    resuming = undefined
     stage = 'head'
-    if (paused) resume()
-    if (sent && behind === 0 && keepMs > 0 && socket.writableLength === 0 && !socket.destroyed) {
-      dueAt = performance.now() + keepMs
-      free(self)
-    } else socket.destroy()
-    hearing?.end(trailers)
+    flow()
+    if (!sent || behind > 0 || keepMs === 0 || socket.writableLength > 0) socket.destroy()
+    try {
+      hearing?.end(trailers)
+    } catch (cause) {
+      socket.destroy()
+      hearing?.failed(cause, false)
+    }
+    if (socket.destroyed) return
+    dueAt = performance.now() + keepMs
+    free(self)
   }
 
-  const resume = (): void => {
+  const flow = (): void => {
     if (!paused) return
     paused = false
     if (asked !== undefined) dueAt = within(asked.idleMs)
     socket.resume()
   }
 
+  /** One that comes late must not let loose what another taker has held up. */
+  const resumeOf = (hearing: Answering) => (): void => {
+    if (taker === hearing) flow()
+  }
+
   const give = (piece: Buffer, last = false): void => {
     if (taker === undefined || asked === undefined) return
     dueAt = within(asked.idleMs)
-    if (taker.data(piece, resume, last) || paused) return
+    resuming ??= last ? nothing : resumeOf(taker)
+    if (taker.data(piece, resuming, last) || paused) return
     paused = true
     // It is not the upstream that keeps us waiting.
     dueAt = Number.POSITIVE_INFINITY
@@ -103,7 +121,7 @@ export const connection = (
   /** @returns what lies behind the head; undefined: it has not come to its end */
   const takeHead = (
     more: Buffer,
-    { method, upgrade, fresh, idleMs }: Asked,
+    { method, headers, upgrade, fresh, idleMs }: Asked,
     hearing: Answering,
   ): Buffer | undefined => {
     const bytes = begun === undefined ? more : Buffer.concat([begun, more])
@@ -116,6 +134,7 @@ export const connection = (
     const rest = bytes.subarray(end + 4)
     if (head.status === 101) {
       if (upgrade === undefined) throw new Error('the upstream switched to no protocol that was asked for')
+      if (!sent) throw new Error('the upstream switched protocols in the middle of the request')
       hand(head.headers, rest, hearing)
       return undefined
     }
@@ -124,7 +143,7 @@ export const connection = (
       return rest
     }
     const framed = framing(head, method)
-    keepMs = fresh ? 0 : framed.keepMs
+    keepMs = fresh || bindsConnection(headers) ? 0 : framed.keepMs
     if (typeof framed.length === 'number') {
       stage = 'sized'
       left = framed.length
@@ -133,9 +152,9 @@ export const connection = (
       if (framed.length === 'chunked') chunks = chunked()
     }
     dueAt = within(idleMs)
-    const empty = stage === 'sized' && left === 0
-    hearing.head(head.status, head.headers, head.reason, empty || rest.length > 0)
-    if (empty) {
+    const bare = stage === 'sized' && left === 0
+    hearing.head(head.status, head.headers, head.reason, bare || rest.length > 0)
+    if (bare) {
       finish(rest.length)
       return undefined
     }
@@ -150,10 +169,27 @@ export const connection = (
     socket.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
     closed(self)
     if (rest.length > 0) socket.unshift(rest)
-    hearing.upgraded(headers, socket)
+    try {
+      hearing.upgraded(headers, socket)
+    } catch (cause) {
+      socket.destroy()
+      hearing.failed(cause, false)
+    }
+  }
+
+  /** What one reading brought of a body in chunks is handed over at once, however small they are. */
+  const takeChunks = (bytes: Buffer, reading: Chunked, promised: boolean): void => {
+    const pieces: Buffer[] = []
+    const behind = reading.take(bytes, pieces)
+    const ended = behind !== undefined
+    const [first = empty] = pieces
+    if (pieces.length > 0 || (promised && !ended))
+      give(pieces.length > 1 ? Buffer.concat(pieces) : first, ended && reading.trailers.length === 0)
+    if (ended) finish(behind)
   }
 
   const take = (bytes: Buffer): void => {
+    const headed = stage === 'head'
     let rest: Buffer | undefined = bytes
     while (rest !== undefined && stage === 'head' && taker !== undefined && asked !== undefined) {
       if (rest.length === 0) return
@@ -162,10 +198,9 @@ export const connection = (
     if (rest === undefined || rest.length === 0) return
     // Bytes that nobody asked for.
     if (taker === undefined) return void socket.destroy()
-    if (stage === 'chunked') {
-      const behind = chunks?.take(rest, piece => give(piece))
-      if (behind !== undefined) finish(behind)
-    } else if (stage === 'sized') {
+    // The head waits for what comes right behind it: a chunk of which there is not a byte yet must not keep it waiting.
+    if (chunks !== undefined) takeChunks(rest, chunks, headed)
+    else if (stage === 'sized') {
       const piece = rest.length <= left ? rest : rest.subarray(0, left)
       left -= piece.length
       give(piece, left === 0)
@@ -208,12 +243,16 @@ export const connection = (
 
   const pour = async (body: AsyncIterable<Uint8Array>, request: Asked, hearing: Answering): Promise<void> => {
     const ours = (): boolean => taker === hearing
+    const answerWithin = (ms: number): void => {
+      if (ours() && stage === 'head') dueAt = within(ms)
+    }
     let due = request.length
+    answerWithin(0)
     try {
       for await (const piece of body) {
         if (!ours()) return
         if (piece.length === 0) continue
-        if (stage === 'head') dueAt = within(request.headersMs)
+        answerWithin(request.headersMs)
         let flowing: boolean
         if (due === undefined) {
           socket.cork()
@@ -227,11 +266,14 @@ export const connection = (
           flowing = socket.write(piece)
         }
         if (!flowing) await drained()
+        // It is not the upstream that keeps us waiting for the next piece.
+        answerWithin(0)
       }
       if (!ours()) return
       if (due !== undefined && due > 0) throw new Error('the body is shorter than was said')
       if (due === undefined) socket.write('0\r\n\r\n', 'latin1')
       sent = true
+      answerWithin(request.headersMs)
     } catch (cause) {
       // A request that is cut short must never look like a whole one: its connection ends in the middle of it.
       if (ours()) fail(cause)
@@ -264,7 +306,8 @@ export const connection = (
       if (taker === answering) fail(reason)
     },
     end: reason => fail(reason),
-    usable: now => taker === undefined && now < dueAt && socket.writable && !socket.readableEnded,
+    usable: now =>
+      taker === undefined && now < dueAt && socket.writable && !socket.readableEnded && socket.readableLength === 0,
     check(now) {
       if (now < dueAt) return
       fail(new Error('the upstream took too long'), true)

@@ -15,12 +15,15 @@ export type Asked = {
   readonly fresh: boolean
   /** The protocol to change to, as it is written in Upgrade. */
   readonly upgrade: string | undefined
-  /** Milliseconds until the head of the answer, and between two pieces of its body; 0: without end. */
+  /**
+   * Milliseconds until the head of the answer, and between two pieces of its body; 0: without end. Time in which it is our turn, as a
+   * body comes slowly or its taker is slow, does not count.
+   */
   readonly headersMs: number
   readonly idleMs: number
 }
 
-/** Hears of one exchange, in this order; after `end`, `upgraded` or `failed` nothing more. What it throws ends the connection. */
+/** Hears of one exchange, in this order; after `end`, `upgraded` or `failed` nothing more. What it throws ends the connection, as `failed`. */
 export type Answering = {
   /** The first byte is about to be sent. */
   started(): void

@@ -15,7 +15,8 @@ export const readHead = (text: string): Head => {
   const first = end < 0 ? text : text.slice(0, end)
   const [line, minor, code = '', reason = ''] =
     /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/.exec(first) ?? []
-  if (line === undefined) throw new Error('the upstream did not answer in HTTP/1')
+  // There are no answers before the answer in HTTP/1.0.
+  if (line === undefined || (minor === '0' && code < '2')) throw new Error('the upstream did not answer in HTTP/1')
   const headers: Header[] = []
   for (let at = end < 0 ? text.length : end + 2; at < text.length; ) {
     const next = text.indexOf('\r\n', at)
@@ -33,8 +34,19 @@ export const readLine = (text: string, from = 0, until = text.length): Header =>
   const value = text.slice(colon + 1, until)
   if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name) || /[^\t\x20-\x7e\x80-\xff]/.test(value))
     throw new Error('the upstream answered with a header line that is none')
-  return [name, value.trim()]
+  return [name, trimmed(value)]
 }
+
+/** Without the spaces and tabs around it, and nothing else: a byte that `trim` takes for a space may be the end of a letter in UTF-8. */
+const trimmed = (value: string): string => {
+  let from = 0
+  let until = value.length
+  while (from < until && isBlank(value.charCodeAt(from))) from++
+  while (until > from && isBlank(value.charCodeAt(until - 1))) until--
+  return value.slice(from, until)
+}
+
+const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
 
 /** Bytes; `chunked`; or `rest`: everything until the connection closes. */
 export type Length = number | 'chunked' | 'rest'
@@ -78,7 +90,10 @@ export const framing = ({ status, version, headers }: Head, method: string): Fra
   if (length !== undefined && !/^\d{1,15}$/.test(length))
     throw new Error('the upstream gave a length that is no number')
   if (coding !== undefined && length !== undefined) throw new Error('the upstream gave a length beside chunks')
-  if (method === 'HEAD' || status === 204 || status === 304) return { length: 0, keepMs }
+  // Some send a body where none may be, behind HEAD above all: the next call on this connection would have it for its answer.
+  if (method === 'HEAD') return { length: 0, keepMs: 0 }
+  if (status === 204) return { length: 0, keepMs: coding === undefined && Number(length ?? 0) === 0 ? keepMs : 0 }
+  if (status === 304) return { length: 0, keepMs }
   if (coding !== undefined) return { length: 'chunked', keepMs }
   return length === undefined ? { length: 'rest', keepMs: 0 } : { length: Number(length), keepMs }
 }

@@ -7,6 +7,7 @@ import { withoutContinue } from '../continue.ts'
 import type { Header } from '../nouns.ts'
 import type { Transport } from './exchange.ts'
 import type { Place } from './pool.ts'
+import { bindsConnection } from './request.ts'
 
 // Loaded with the first upstream that has `http2`: most configurations have none.
 const undici = (): typeof import('undici') => createRequire(import.meta.url)('undici')
@@ -51,6 +52,7 @@ export const http2 = (place: Place): Transport => {
           body: (body ?? null) as Readable | Uint8Array | null,
           headersTimeout: headersMs,
           bodyTimeout: idleMs,
+          ...(bindsConnection(headers) ? { reset: true } : {}),
         },
         {
           onRequestStart(started) {

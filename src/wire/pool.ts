@@ -76,7 +76,8 @@ export const pool = (place: Place): Transport => {
     return socket
   }
 
-  const open = (done: (opened: Connection | undefined, cause?: unknown) => void): void => {
+  /** @returns what gives up on it. @throws what TLS settings that are none throw */
+  const open = (done: (opened: Connection | undefined, cause?: unknown) => void): ((reason: Error) => void) => {
     const socket = begin()
     opening.add(socket)
     let settled = false
@@ -100,6 +101,7 @@ export const pool = (place: Place): Transport => {
       sweep ??= setInterval(look, everyMs).unref()
       settle(one)
     })
+    return reason => socket.destroy(reason)
   }
 
   const taken = (): Connection | undefined => {
@@ -112,31 +114,37 @@ export const pool = (place: Place): Transport => {
   }
 
   const exchange = (asked: Asked, answering: Answering): CallOff => {
-    let head: string
     try {
-      head = writeHead(asked, place.url.host)
+      const head = writeHead(asked, place.url.host)
+      const kept = asked.fresh ? undefined : taken()
+      if (kept === undefined) return exchangeOnNew(asked, head, answering)
+      kept.exchange(asked, head, answering)
+      return reason => kept.callOff(answering, reason)
     } catch (cause) {
       answering.failed(cause, false)
       return () => {}
     }
-    let one = asked.fresh ? undefined : taken()
-    if (one !== undefined) {
-      const serving = one
-      serving.exchange(asked, head, answering)
-      return reason => serving.callOff(answering, reason)
-    }
-    let off = false
-    open((opened, cause) => {
+  }
+
+  const exchangeOnNew = (asked: Asked, head: string, answering: Answering): CallOff => {
+    let one: Connection | undefined
+    let over = false
+    const giveUp = open((opened, cause) => {
+      if (over) {
+        // Whoever asked for it has gone: the next call takes it.
+        if (opened !== undefined) free.push(opened)
+        return
+      }
       one = opened
-      if (!off) return opened === undefined ? answering.failed(cause, false) : opened.exchange(asked, head, answering)
-      // Whoever asked for it has gone: the next call takes it.
-      if (asked.fresh) opened?.end(new Error('called off'))
-      else if (opened !== undefined) free.push(opened)
+      if (opened !== undefined) return opened.exchange(asked, head, answering)
+      over = true
+      answering.failed(cause, false)
     })
     return reason => {
       if (one !== undefined) return one.callOff(answering, reason)
-      if (off) return
-      off = true
+      if (over) return
+      over = true
+      if (asked.fresh) giveUp(reason)
       answering.failed(reason, false)
     }
   }

@@ -1,4 +1,5 @@
 // The head of a request as it goes to an upstream: fresh Host, Connection and framing, everything else exactly as it was given.
+import type { Header } from '../nouns.ts'
 import type { Asked } from './exchange.ts'
 
 /** Made here, or not meant for an upstream at all: nobody else may write them. Lower case. */
@@ -16,11 +17,25 @@ const ours: ReadonlySet<string> = new Set([
 /** Methods that expect content say its length even where there is none (RFC 9110 §8.6). */
 const contentful: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY', 'PROPFIND', 'PROPPATCH'])
 
+/**
+ * Does this request sign its connection in, and not only itself? NTLM does, and Negotiate may (RFC 4559 §6): whoever came next on it would
+ * be taken for the same person.
+ */
+export const bindsConnection = (headers: readonly Header[]): boolean =>
+  headers.some(
+    ([name, value]) =>
+      name.length === 13 && name.toLowerCase() === 'authorization' && /^[\t ]*(?:ntlm|negotiate)/i.test(value),
+  )
+
 /** @param host of the upstream, with its port where that is not the usual one. @throws if it could be read as anything but one head */
 export const writeHead = (asked: Asked, host: string): string => {
-  const { method, target, upgrade, length } = asked
-  if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(method) || !/^\/[\x21-\x7e\x80-\xff]*$/.test(target))
+  const { method, target, upgrade, body } = asked
+  const length = body instanceof Uint8Array ? body.length : asked.length
+  // What follows an answer to CONNECT is no HTTP any more, whatever its head says.
+  if (!/^(?!CONNECT$)[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(method) || !/^\/[\x21-\x7e\x80-\xff]*$/.test(target))
     throw new Error('the request line cannot be sent as it is')
+  if (length !== undefined && !(Number.isSafeInteger(length) && length >= 0))
+    throw new Error('the length of the body is no number of bytes')
   let named: string | undefined
   let lines = ''
   for (const [name, value] of asked.headers) {
@@ -33,7 +48,7 @@ export const writeHead = (asked: Asked, host: string): string => {
   }
   const connection = upgrade === undefined ? (asked.fresh ? 'close' : 'keep-alive') : `upgrade\r\nupgrade: ${upgrade}`
   const framing =
-    asked.body === undefined
+    body === undefined
       ? contentful.has(method)
         ? 'content-length: 0\r\n'
         : ''

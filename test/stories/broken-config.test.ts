@@ -1,7 +1,8 @@
 // A bad configuration: every problem at once, with its place; nothing starts on it, and a running server keeps its last good one.
-import { rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { eventually } from '../support/eventually.ts'
 import { runHoldpoint, workDir } from '../support/program.ts'
 import { financeRules, type Stage, startStage } from '../support/stage.ts'
 
@@ -54,4 +55,32 @@ test('a running server keeps its last good configuration and takes the next good
   await writeFile(file, `${financeRules()}  - { name: puts, match: { upstream: billing, method: PUT }, then: allow }\n`)
   await stage.holdpoint.logged(line => line.msg === 'configuration loaded')
   expect((await put()).status).toBe(200)
+})
+
+// Neither the parser of GraphQL nor that of expressions was loaded when it started: nothing in its configuration asked for them.
+test('it takes a kind of upstream and a kind of key that it had none of', async () => {
+  const [file, rules] = ['holdpoint.yaml', 'rules.yaml'].map(name => join(stage.holdpoint.dir, name)) as [
+    string,
+    string,
+  ]
+  const config = JSON.parse(await readFile(file, 'utf8')) as { upstreams: { name: string; at: object }[] }
+  const [billing] = config.upstreams
+  const graph = { ...billing, name: 'graph', kind: 'graphql', at: { prefix: '/graph' } }
+  await writeFile(file, JSON.stringify({ ...config, upstreams: [...config.upstreams, graph] }))
+  const ask = (query: string) =>
+    stage.call('POST', '/graph/graphql', {
+      body: JSON.stringify({ query }),
+      headers: { 'Content-Type': 'application/json' },
+    })
+  const codeOf = ({ json }: Awaited<ReturnType<typeof ask>>): unknown =>
+    (json as { errors?: { extensions?: { code?: unknown } }[] }).errors?.[0]?.extensions?.code
+
+  // In the words of its kind, so the kind is there.
+  await eventually(async () => (codeOf(await ask('{ a }')) === 'no_rule' ? true : undefined))
+  await writeFile(
+    rules,
+    `${financeRules()}  - { name: queries, match: { upstream: graph, when: 'action == "graphql:query"' }, then: allow }\n`,
+  )
+  await eventually(async () => ((await ask('{ a }')).status === 200 ? true : undefined))
+  expect(codeOf(await ask('mutation { a }'))).toBe('no_rule')
 })
