@@ -122,7 +122,5 @@ Taken ${at.slice(0, 10)} on ${machine.cores} cores (${machine.cpu}), Node ${mach
 | --- | --- | --- | --- | --- |
 ${rows.join('\n')}
 
-Bytes per hold in the store's server: ${sizes.join(', ')}.
-
-`
+${sizes.length === 0 ? '' : `Bytes per hold in the store's server: ${sizes.join(', ')}.\n\n`}`
 }

@@ -63,8 +63,15 @@ export const start = async (
 }
 
 /** Moves this process to a core. */
-export const pinSelf = (core: number): void =>
-  void execFileSync('taskset', ['-a', '-c', '-p', String(core), String(process.pid)], { stdio: 'ignore' })
+export const pinSelf = (core: number, tries = 5): void => {
+  try {
+    execFileSync('taskset', ['-a', '-c', '-p', String(core), String(process.pid)], { stdio: 'ignore' })
+  } catch (cause) {
+    // A thread that ends meanwhile cannot be moved.
+    if (tries === 1) throw cause
+    pinSelf(core, tries - 1)
+  }
+}
 
 const listens = (port: number): Promise<boolean> =>
   new Promise(resolve => {

@@ -16,6 +16,11 @@ export const readWhole = async (
   request: IncomingMessage,
   limit: number,
 ): Promise<{ readonly bytes: Buffer; readonly complete: boolean }> => {
+  // Most bodies come together with their head.
+  if (request.complete) {
+    const bytes = (request.read() as Buffer | null) ?? Buffer.alloc(0)
+    return { bytes, complete: bytes.length <= limit }
+  }
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {

@@ -33,8 +33,8 @@ export type Sending = {
   /** Asks for a tunnel. Anything but a verified 101 is an answer like any other. */
   readonly upgrade?: NonNullable<Call['upgrade']>
   readonly signal?: AbortSignal
-  /** The same for the way of every call, where an AbortSignal costs too much: is handed what calls the sending off. */
-  readonly onGone?: (callOff: () => void) => void
+  /** The same for the way of every call, where an AbortSignal costs too much: is handed what calls the sending off, and says how to let go of it. */
+  readonly onGone?: (callOff: () => void) => () => void
 }
 
 /** Takes an answer. Plain functions without `this`, so that a sink can be wrapped by spreading it. */
@@ -64,7 +64,7 @@ export type Sent =
 
 const none: readonly string[] = []
 
-/** So many interim answers (1xx) are waited through: with each of them the upstream's time begins anew. */
+/** So many interim answers (1xx) are waited through: over HTTP/2 the upstream's time begins anew with each of them. */
 const maxInterim = 100
 
 /** Sends, and resolves when the answer has ended or cannot come any more. Never rejects. */
@@ -80,11 +80,14 @@ export const forward = (sending: Sending, taker: Sink): Promise<Sent> =>
     let interim = 0
     let named: ReadonlySet<string> | undefined
     let settled = false
+    let stay = (): void => {}
 
     const settle = (sent: Sent): void => {
       if (settled) return
       settled = true
       signal?.removeEventListener('abort', abort)
+      // Or the caller's response would keep all of this alive for as long as it lives itself.
+      stay()
       body.release()
       if (sent.state === 'answered' && !sent.complete) sink.broken?.()
       resolve(sent)
@@ -102,8 +105,8 @@ export const forward = (sending: Sending, taker: Sink): Promise<Sent> =>
     if (!target.startsWith('/')) return fail(new Error(`the target ${JSON.stringify(target)} is no path`))
     if (signal?.aborted) return abort()
     signal?.addEventListener('abort', abort)
-    sending.onGone?.(abort)
-    if (settled) return
+    stay = sending.onGone?.(abort) ?? stay
+    if (settled) return stay()
 
     body = bodyOf(sending)
     callOff = transportOf(upstream, fresh || upgrade !== undefined).exchange(
@@ -178,8 +181,8 @@ const bodyOf = ({ body, readAhead, contentLength }: Sending): Outgoing => {
 }
 
 /**
- * A Readable as chunks that can be let go of at any time without ending it: undici would destroy it, and with it the caller's
- * connection, on which the answer may still be under way. What is left of it is read and thrown away.
+ * A Readable as chunks that can be let go of at any time without ending it: that would end the caller's connection, on which the answer
+ * may still be under way. What is left of it is read and thrown away.
  */
 const pull = (
   source: Readable,

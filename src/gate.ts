@@ -45,6 +45,7 @@ import {
 
 const nothing = new Uint8Array()
 const ignore = (): void => {}
+const turned = Promise.resolve()
 
 /** For this long a stopping gate lets answers under way finish. */
 const drainMs = 15_000
@@ -94,13 +95,21 @@ export const gate = (parts: Parts): Gate => {
     }
   }
 
+  // Never rejects: nobody hears of it.
   const whole = async (way: Way): Promise<void> => {
     try {
-      await follow(way)
-    } catch (thrown) {
-      refuse(way, thrown)
+      try {
+        await follow(way)
+      } catch (thrown) {
+        // Refused in the turn it came in, it has not been read to its end yet, even where it has no body.
+        await turned
+        refuse(way, thrown)
+      }
+      parts.access?.(lineOf(way))
+    } catch (broken) {
+      parts.log.error({ err: toError(broken), call: way.call?.id }, 'the end of a call failed inside the gate')
+      if (!way.response.writableEnded) way.response.destroy()
     }
-    parts.access?.(lineOf(way))
     if (way.line === undefined && --underWay === 0) emptied()
   }
 
@@ -297,8 +306,8 @@ export const gate = (parts: Parts): Gate => {
     // What the upstream is told is what is on record, also where the trace begins here.
     way.trace = valuesOf(forwarded, 'traceparent')[0]?.slice(3, 35)
     const entry = parts.record.allowed(aboutCall(way, 'call.allowed'))
-    if (entry.written !== undefined) await entry.written
     way.recorded = true
+    if (entry.written !== undefined) await entry.written
     way.outcome = 'allowed'
     try {
       const body = bodyToSend(call, request, read)

@@ -80,12 +80,20 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
       deaf()
       ear.told = 0
       off = listen(parts.watch, id, ear)
-      noteAttached(id, held)
-    } else openings.early(opener, holdsPerMinute)
-    const { during, ...wait } = waitOf(response, id, attached, held, ear, line)
-    opened(during?.refused)
+    }
+    let wait: Waiting
+    try {
+      const { during, ...rest } = waitOf(response, id, attached, held, ear, line)
+      wait = attached ? rest : { ...rest, opened: found.hold }
+      opened(during?.refused)
+      if (attached) noteAttached(id, held)
+      else openings.early(opener, holdsPerMinute)
+    } catch (error) {
+      off()
+      throw error
+    }
     // What waits is small: the body is the store's now, and nothing here keeps it.
-    return waited(response, attached ? wait : { ...wait, opened: found.hold }, off)
+    return waited(response, wait, off)
   }
 
   /** How a call waits with its hold: of the call itself only what its answer will need. */

@@ -24,6 +24,8 @@ const usual = {
 const requestsPerSocket = 1_000
 const probeMs = 30_000
 const drainMs = 5_000
+/** Connections that wait to be accepted: what comes when all callers come at once. Those beyond try again only after a second. */
+const backlog = 4096
 
 export type Patience = typeof usual
 
@@ -264,7 +266,7 @@ const listen = async (
         ),
       ),
     )
-    server.listen(where.port, where.host, resolve)
+    server.listen({ port: where.port, host: where.host, backlog }, resolve)
   })
   const { port } = server.address() as AddressInfo
   const host = where.host.includes(':') ? `[${where.host}]` : where.host

@@ -214,18 +214,21 @@ export type Name = {
   readonly answered: 'kept' | 'dropped' | 'asked'
 }
 
-// The same few names come again and again; what callers make up must not fill the memory.
+// The same few names come again and again; what callers make up must neither fill the memory nor keep the others out of it.
 const known = new Map<string, Name>()
 const maxKnown = 2000
 
-export const nameOf = (name: string): Name => {
-  const seen = known.get(name)
-  if (seen !== undefined) return seen
+export const nameOf = (name: string): Name => known.get(name) ?? learn(name)
+
+const learn = (raw: string): Name => {
+  const ascii = !/[^\x00-\x7f]/.test(raw)
+  // A copy, since a name that was cut out of a longer text keeps all of that text alive.
+  const name = ascii ? Buffer.from(raw, 'latin1').toString('latin1') : raw
   const lower = name.toLowerCase()
   const plain = lower.replace(/[^a-z0-9]/g, '-')
   const read: Name = {
     lower,
-    valid: /^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(lower) && !/[^\x00-\x7f]/.test(name),
+    valid: ascii && /^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(lower),
     single: singletons.has(lower),
     stripped:
       hopByHop.has(plain) ||
@@ -242,6 +245,9 @@ export const nameOf = (name: string): Name => {
           ? 'asked'
           : 'kept',
   }
-  if (known.size < maxKnown && name.length <= 100) known.set(name, read)
+  if (read.valid && name.length <= 100) {
+    if (known.size >= maxKnown) known.clear()
+    known.set(name, read)
+  }
   return read
 }

@@ -177,6 +177,10 @@ export const recorder = (options: {
         },
       )
     }
+    return add(entry)
+  }
+
+  const add = (entry: Entry): Waiting => {
     const item = { entry, at: isoOf(options.clock()), number: ++number, taken: false, written: false }
     waiting.push(item)
     if (waiting.length >= groupSize) void flush()
@@ -200,8 +204,10 @@ export const recorder = (options: {
   const surely = async (item: Waiting): Promise<void> => {
     await flush()
     if (item.written) return
-    // If it is written in the end after all, then as what became of the call.
-    Object.assign(item.entry, { kind: 'call.refused', code: 'audit_unavailable' })
+    // If it is written in the end after all, the log says what became of the call; a text that is on its way cannot be changed.
+    const refused = { kind: 'call.refused', code: 'audit_unavailable' } as const
+    if (item.taken) add({ ...item.entry, ...refused })
+    else Object.assign(item.entry, refused)
     throw new HoldpointError(
       'audit_unavailable',
       'The audit entry of this call could not be written (audit.strict), so it was not let through. Try again.',

@@ -30,9 +30,13 @@ const pageMax = 200
 const scanMax = 1_000
 const iso = (at: number): string => new Date(at).toISOString()
 
+/** Lines of holds that were shown lately. */
+const linesKept = 2_000
+
 /** Equal fingerprints tell equal values apart from others; the people behind a call are not to learn even that. */
-export const withoutFingerprints = (view: View): View =>
-  JSON.parse(JSON.stringify(view).replaceAll(/, #[0-9a-f]{8}›/g, '›')) as View
+export const withoutFingerprints = (view: View): View => JSON.parse(unprinted(JSON.stringify(view))) as View
+
+const unprinted = (text: string): string => text.replaceAll(/, #[0-9a-f]{8}›/g, '›')
 
 /** It was asked with the gate's credential, for somebody whom the rules may not let read what was answered. */
 const notTheirs: Preview = { kind: 'none', why: 'what the upstream answers is shown to reviewers only' }
@@ -123,16 +127,13 @@ export const reading = (parts: Parts) => {
   const voted = (reviewer: Reviewer, hold: Hold, settings: Settings): boolean =>
     countedVotes(hold, settings).some(vote => samePerson(vote.keys, reviewerKeys(reviewer, settings)))
 
-  const lineOf = (hold: Hold, view: View | undefined): string =>
-    view?.line ?? `${hold.head.action.name} ${hold.head.action.resource}`
-
-  const rowOf = (reviewer: Reviewer, hold: Hold, view: View | undefined, settings: Settings): HoldRow => {
+  const rowOf = (reviewer: Reviewer, hold: Hold, line: string | undefined, settings: Settings): HoldRow => {
     const { head, facts } = hold
     const { caller } = head
     return {
       id: head.id,
       status: hold.state,
-      line: lineOf(hold, view),
+      line: line ?? `${head.action.name} ${head.action.resource}`,
       action: head.action,
       upstream: head.upstream,
       caller: {
@@ -165,7 +166,18 @@ export const reading = (parts: Parts) => {
     }
   }
 
-  /** The one place that opens a view for somebody. */
+  // A view never changes, and a list shows a line of each: to open them all again for whoever looks at the queue is most of its cost.
+  const lines = new Map<string, string>()
+  const lineFor = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<string | undefined> => {
+    const { id } = hold.head
+    const line = lines.get(id) ?? (await openView(store, keys, id))?.line
+    if (line === undefined) return undefined
+    lines.set(id, line)
+    if (lines.size > linesKept) lines.delete(lines.keys().next().value ?? '')
+    return isBehind(reviewer, hold, settings) ? unprinted(line) : line
+  }
+
+  /** The one place that opens a whole view for somebody. */
   const openFor = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<View | undefined> => {
     const view = await openView(store, keys, hold.head.id)
     if (view === undefined || !isBehind(reviewer, hold, settings)) return view
@@ -174,7 +186,7 @@ export const reading = (parts: Parts) => {
   }
 
   const row = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<HoldRow> =>
-    rowOf(reviewer, hold, await openFor(reviewer, hold, settings), settings)
+    rowOf(reviewer, hold, await lineFor(reviewer, hold, settings), settings)
 
   const viewFor = async (reviewer: Reviewer, hold: Hold, settings: Settings): Promise<HoldView> => {
     const view = await openFor(reviewer, hold, settings)
@@ -184,7 +196,7 @@ export const reading = (parts: Parts) => {
     const frozen = live.has(hold.state) ? parts.freezes.stopping(stoppable(hold, settings)) : undefined
     const unreached = await unreachedOf(parts, hold, [...new Set(rules.flatMap(rule => rule.notify))])
     return {
-      ...rowOf(reviewer, hold, view, settings),
+      ...rowOf(reviewer, hold, view?.line, settings),
       view: viewOf(head),
       ...(view?.reason === undefined ? {} : { reason: view.reason }),
       approvers: approversOf(rules, hold.now - head.openedAt),

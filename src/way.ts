@@ -130,13 +130,15 @@ const needsLength = (method: string, length: number): boolean =>
 export const ruleOf = (judged: Judged): { rule?: string } =>
   judged.judgement.rule === undefined ? {} : { rule: judged.judgement.rule.name }
 
-// Every answer ends in 'close'; only one that was not written to its end means that the caller went away.
-export const whenGone = (response: ServerResponse, act: () => void): void => {
+/** Calls `act` when the caller goes away. @returns what ends that */
+export const whenGone = (response: ServerResponse, act: () => void): (() => void) => {
   if (response.destroyed) act()
-  else
-    response.on('close', () => {
-      if (!response.writableFinished) act()
-    })
+  // Every answer ends in 'close'; only one that was not written to its end means that the caller went away.
+  const closed = (): void => {
+    if (!response.writableFinished) act()
+  }
+  response.on('close', closed)
+  return () => void response.off('close', closed)
 }
 
 // Every call has an entry, so this one is grown in place instead of being spread together.

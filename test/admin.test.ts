@@ -78,6 +78,8 @@ test('/metrics follows a hold from its opening to its decision, and counts verdi
   expect((await answer).status).toBe(200)
   // The time to the decision is read after the verdict was answered.
   await eventually(async () => valueIn(await metrics(), 'holdpoint_decision_seconds_count{rule="refunds"}'))
+  // That it was delivered is noted after the caller has the answer.
+  await eventually(async () => valueIn(await metrics(), 'holdpoint_hold_moves_total{state="delivered",rule="refunds"}'))
   const text = await metrics()
   for (const state of ['pending', 'approved', 'released', 'delivered'])
     expect(valueIn(text, `holdpoint_hold_moves_total{state="${state}",rule="refunds"}`), state).toBe(1)

@@ -67,6 +67,17 @@ describe('what reaches the upstream', () => {
     }
   })
 
+  it('knows a name for good, however many are made up', () => {
+    for (let n = 0; n < 5_000; n++) nameOf(`x-made-up-${n}`)
+    const [user, proto] = [nameOf('X-User'), nameOf('__proto__')]
+    expect([user.stripped, user.valid, proto.stripped, proto.valid]).toEqual([true, true, false, true])
+    // One that comes after those is looked up once as well: nobody can keep it from being remembered.
+    expect(nameOf('x-comes-late')).toBe(nameOf('x-comes-late'))
+    // What is no name has no place among them: here are a Kelvin sign and a long s, which lower case brings into ASCII.
+    for (const name of ['', 'x user', 'x-\u212aey', 'x-u\u017fer', 'x\u0000', 'x-b\u00e4r'])
+      expect(nameOf(name).valid, name).toBe(false)
+  })
+
   it('takes everything else as it is', () => {
     expect(passed(theirs)).toEqual(theirs)
     const others = 'X-Api-Key Accept-Encoding If-Match Origin X-Userland Remoted X-Amz-Date DPoP X-Groupset Usery'

@@ -224,6 +224,22 @@ describe('while the store is away', () => {
   })
 })
 
+describe('a strict log without a spool, whose store is slow', () => {
+  it('says of a call that it was refused after all, though its entry was on its way', async () => {
+    const store = logOf()
+    const record = start(store, { spool: false, strict: true })
+    store.hang()
+    const refused = allow(record, 'a')
+    await expect(refused).rejects.toMatchObject({ code: 'audit_unavailable' })
+    store.letGo()
+    await record.close()
+    expect(store.lines.map(({ call, kind, code, number }) => [call, kind, code, number])).toEqual([
+      ['a', 'call.allowed', undefined, 1],
+      ['a', 'call.refused', 'audit_unavailable', 2],
+    ])
+  })
+})
+
 describe('the spool', () => {
   const texts = (from: number, count: number): string[] =>
     Array.from({ length: count }, (_, n) => JSON.stringify({ n: from + n }))

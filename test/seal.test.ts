@@ -1,7 +1,7 @@
 // The key ring: what is sealed or signed with it cannot be read, forged, moved to another place or used for another purpose.
 import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { keyRing, newKey } from '../src/seal.ts'
+import { keyRing, newKey, random } from '../src/seal.ts'
 
 const first = newKey('first')
 const second = newKey('second')
@@ -143,5 +143,14 @@ describe('fingerprints', () => {
       ring.sign('text', 'digest').split('.')[1],
     ]
     expect(new Set(all).size).toBe(all.length)
+  })
+})
+
+describe('random bytes', () => {
+  test('are as many as were asked for, and never handed out twice', () => {
+    const drawn = Array.from({ length: 2_000 }, (_, index) => random(12 + (index % 7)))
+    expect(drawn.every((bytes, index) => bytes.length === 12 + (index % 7))).toBe(true)
+    expect(new Set(drawn.map(bytes => bytes.subarray(0, 12).toString('hex'))).size).toBe(drawn.length)
+    expect(random(10_000)).toHaveLength(10_000)
   })
 })

@@ -1,13 +1,13 @@
 // The SQLite file: one process at a time, nothing lost when that is killed, and no file that is not ours.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync, unlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, expect, test } from 'vitest'
 import { sqliteStore } from '../src/store/sqlite.ts'
-import { aHold, moved } from './contracts/store/holds.ts'
+import { aHold, anOpening, moved } from './contracts/store/holds.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'holdpoint-sqlite-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -128,4 +128,35 @@ test('many steps at once are one write, and one that fails takes no other with i
   ])
   expect(await store.shelf.get('key')).toBe('value')
   await store.close()
+})
+
+test('what a disk does not confirm is not answered, and nothing counts after it until the file is opened again', async () => {
+  const path = join(dir, 'unconfirmed.db')
+  const store = await sqliteStore({ path })
+  // The log is gone before anything was waited for: nobody can say what is on disk.
+  unlinkSync(`${path}-wal`)
+  const unavailable = { code: 'store_unavailable' }
+  await expect(store.shelf.put('key', 'value')).rejects.toMatchObject(unavailable)
+  await expect(store.holds.open(anOpening())).rejects.toMatchObject(unavailable)
+  await expect(store.shelf.get('key')).rejects.toMatchObject(unavailable)
+  expect(await store.health()).toMatchObject({ ok: false })
+  await store.close()
+})
+
+test('a file of the first version still knows how many holds each caller has', async () => {
+  const path = join(dir, 'counted.db')
+  const opening = () => anOpening({ caller: 'one', caps: { perCaller: 2, holds: 100, bytes: 1000 } })
+  const first = await sqliteStore({ path })
+  const id = await aHold(first, 'pending', { caller: 'one' })
+  await first.holds.open(opening())
+  await first.close()
+  const file = new DatabaseSync(path)
+  file.exec('DROP TABLE callers; CREATE INDEX live_holds_by_caller ON holds (caller) WHERE live = 1')
+  file.close()
+  const second = await sqliteStore({ path })
+  expect(await second.holds.open(opening())).toEqual({ word: 'full', scope: 'caller' })
+  await moved(second, id, 'deny')
+  expect(await second.holds.open(opening())).toMatchObject({ word: 'opened' })
+  expect(await second.holds.open(opening())).toEqual({ word: 'full', scope: 'caller' })
+  await second.close()
 })

@@ -208,11 +208,10 @@ export const masker = (
 
 /** Pieces as one string. Only marks have angle quotes, so nobody can forge one: those of the value itself are escaped. */
 export const textOf = (pieces: readonly Piece[], encode: (text: string) => string = text => text): string =>
-  pieces
-    .map(piece =>
-      'mark' in piece ? piece.mark : encode(piece.text).replace(/‹/g, '\\u{2039}').replace(/›/g, '\\u{203a}'),
-    )
-    .join('')
+  pieces.map(piece => ('mark' in piece ? piece.mark : unforged(encode(piece.text)))).join('')
+
+const unforged = (text: string): string =>
+  /[‹›]/.test(text) ? text.replace(/‹/g, '\\u{2039}').replace(/›/g, '\\u{203a}') : text
 
 // One by one: as arguments, too many would overflow the stack.
 const append = (out: Piece[], pieces: readonly Piece[]): void => {

@@ -26,6 +26,8 @@ const root = 'hp:{0}'
 const version = '1'
 // A disk is written once a second (appendfsync everysec), and a replica tells once a second how far it got.
 const confirmMs = 3000
+/** While events come in floods they are looked for this often. */
+const busyMs = 5
 const liveStates = [...live]
 
 type Script = { readonly text: string; readonly sha: string }
@@ -299,7 +301,10 @@ const ringer = (server: Server, bell: Bell): Redis => {
     const first = stream?.[1][0]?.[0]
     if (first === undefined) return
     last = (await newest()) ?? first
-    if (last !== first) bell.ring()
+    if (last === first) return
+    // Where several come at once, more will: they are fetched together.
+    bell.ring()
+    await new Promise(resolve => setTimeout(resolve, busyMs))
   }
   const loop = async (): Promise<void> => {
     while (redis.status !== 'end') await listen().catch(() => new Promise(resolve => setTimeout(resolve, 200)))

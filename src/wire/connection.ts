@@ -178,13 +178,14 @@ export const connection = (
   }
 
   /** What one reading brought of a body in chunks is handed over at once, however small they are. */
-  const takeChunks = (bytes: Buffer, reading: Chunked, promised: boolean): void => {
+  const takeChunks = (read: Buffer, reading: Chunked, promised: boolean): void => {
     const pieces: Buffer[] = []
-    const behind = reading.take(bytes, pieces)
+    const behind = reading.take(read, pieces)
     const ended = behind !== undefined
-    const [first = empty] = pieces
-    if (pieces.length > 0 || (promised && !ended))
-      give(pieces.length > 1 ? Buffer.concat(pieces) : first, ended && reading.trailers.length === 0)
+    if (pieces.length > 0 || (promised && !ended)) {
+      const bytes = pieces.length > 1 ? Buffer.concat(pieces) : (pieces[0] ?? empty)
+      give(bytes, ended && reading.trailers.length === 0)
+    }
     if (ended) finish(behind)
   }
 
@@ -286,7 +287,11 @@ export const connection = (
       taker = answering
       sent = false
       dueAt = within(request.headersMs)
-      answering.started()
+      try {
+        answering.started()
+      } catch (cause) {
+        return fail(cause)
+      }
       const { body } = request
       if (body === undefined) {
         socket.write(head, 'latin1')

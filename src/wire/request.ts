@@ -40,7 +40,8 @@ export const writeHead = (asked: Asked, host: string): string => {
   let lines = ''
   for (const [name, value] of asked.headers) {
     const lower = name.toLowerCase()
-    if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(lower) || /[^\t\x20-\x7e\x80-\xff]/.test(value) || ours.has(lower))
+    // Not of the lower case: there are letters outside of ASCII that lower case brings into it.
+    if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name) || /[^\t\x20-\x7e\x80-\xff]/.test(value) || ours.has(lower))
       throw new Error(`the header ${JSON.stringify(name)} cannot be sent as it is`)
     if (lower !== 'host') lines += `${name}: ${value}\r\n`
     else if (named === undefined) named = value

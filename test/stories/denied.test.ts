@@ -52,3 +52,11 @@ test('what a rule denies or no rule allows needs nobody', async () => {
   expect([byNone.status, byNone.json?.code]).toEqual([403, 'no_rule'])
   expect(stage.upstream.seen).toEqual([])
 })
+
+test('a refusal does not cost the caller its connection', async () => {
+  const kept: (string | null)[] = []
+  // Only from the third call of a token on nothing has to be asked or waited for.
+  for (let n = 0; n < 4; n++)
+    kept.push((await stage.call('DELETE', '/billing/v1/customers/1')).headers.get('connection'))
+  expect(kept).toEqual(['keep-alive', 'keep-alive', 'keep-alive', 'keep-alive'])
+})
