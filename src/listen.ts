@@ -24,6 +24,7 @@ const usual = {
 const requestsPerSocket = 1_000
 const probeMs = 30_000
 const drainMs = 5_000
+const idleMs = 50
 /** Connections that wait to be accepted: what comes when all callers come at once. Those beyond try again only after a second. */
 const backlog = 4096
 
@@ -275,7 +276,12 @@ const listen = async (
     port,
     close: () =>
       new Promise<void>(resolve => {
-        server.close(() => resolve())
+        // A connection whose answer ends later is idle only then.
+        const idle = setInterval(() => server.closeIdleConnections(), idleMs).unref()
+        server.close(() => {
+          clearInterval(idle)
+          resolve()
+        })
         server.closeIdleConnections()
         // What is still being sent gets its time, then it ends.
         setTimeout(() => server.closeAllConnections(), drainMs).unref()
