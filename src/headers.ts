@@ -132,12 +132,13 @@ export const rebuilt = (
   trace: readonly Header[] = [],
 ): readonly Header[] => {
   const trusted = isTrusted(call.address, gate.trustedProxies)
-  const hops = trusted ? earlierHops(call) : []
+  const from = trusted ? [...earlierHops(call), call.address].join(', ') : call.address
   const scheme = (trusted ? forwardedScheme(call) : undefined) ?? call.scheme
   const host = one(call.headers, 'host') ?? call.host
-  const port = /:(\d+)$/.exec(host)?.[1] ?? (scheme === 'https' ? '443' : '80')
+  const after = host.slice(host.lastIndexOf(':') + 1)
+  const port = after !== host && /^\d+$/.test(after) ? after : scheme === 'https' ? '443' : '80'
   return [
-    ['X-Forwarded-For', [...hops, call.address].join(', ')],
+    ['X-Forwarded-For', from],
     ['X-Forwarded-Proto', scheme],
     ['X-Forwarded-Host', host],
     ['X-Forwarded-Port', port],

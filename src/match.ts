@@ -121,6 +121,7 @@ type Judged = {
   readonly needsBody: boolean
 }
 
+const none: readonly Rule[] = []
 const severity = { allow: 0, hold: 1, deny: 2 } as const satisfies Record<Outcome, number>
 
 const noRule: Judged = { outcome: 'deny', rule: undefined, holds: [], clear: false, needsBody: false }
@@ -168,18 +169,18 @@ const settle = (noted: readonly CompiledRule[], certain: CompiledRule | undefine
 
 const strictest = (subjects: readonly Context[], judgeOne: (context: Context) => Judged): Judgement => {
   let worst: Judged | undefined
-  const holds = new Set<CompiledRule>()
+  let holds: Set<CompiledRule> | undefined
   let clear = true
   for (const context of subjects) {
     const judged = judgeOne(context)
     if (judged.needsBody) return { outcome: 'deny', rule: undefined, rules: [], needsBody: true }
-    for (const hold of judged.holds) holds.add(hold)
+    for (const hold of judged.holds) holds = (holds ?? new Set()).add(hold)
     clear &&= judged.clear
     if (worst === undefined || severity[judged.outcome] > severity[worst.outcome]) worst = judged
   }
   const { outcome, rule } = worst ?? noRule
-  const rules =
-    outcome === 'hold' ? [...holds].sort((one, other) => one.order - other.order).map(({ rule }) => rule) : []
+  if (outcome !== 'hold' || holds === undefined) return { outcome, rule, rules: none, needsBody: false }
+  const rules = [...holds].sort((one, other) => one.order - other.order).map(({ rule }) => rule)
   const [sole] = rules
   const judgement = { outcome, rule, rules, needsBody: false }
   return clear && sole !== undefined && rules.length === 1 ? { ...judgement, sole } : judgement

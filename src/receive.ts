@@ -264,7 +264,6 @@ export const settle = (call: Call, upstream: Upstream | undefined): readonly str
     if (!accepted) refuse(`${detail} (an upstream can accept it: ${key})`)
   }
   const prefix = upstream !== undefined && 'prefix' in upstream.at ? upstream.at.prefix.replace(/\/$/, '') : ''
-  return readings(call.path.slice(prefix.length), { caseSensitive: upstream?.caseSensitive ?? true }).map(
-    rest => prefix + rest,
-  )
+  const rests = readings(call.path.slice(prefix.length), { caseSensitive: upstream?.caseSensitive ?? true })
+  return prefix === '' ? rests : rests.map(rest => prefix + rest)
 }

@@ -37,13 +37,14 @@ export const writeHead = (asked: Asked, host: string): string => {
   if (length !== undefined && !(Number.isSafeInteger(length) && length >= 0))
     throw new Error('the length of the body is no number of bytes')
   let named: string | undefined
-  let lines = ''
+  // Joined in the end: a head that grows line by line is a tree of strings, and costs twice its size again.
+  const lines: string[] = []
   for (const [name, value] of asked.headers) {
     const lower = name.toLowerCase()
     // Not of the lower case: there are letters outside of ASCII that lower case brings into it.
     if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name) || /[^\t\x20-\x7e\x80-\xff]/.test(value) || ours.has(lower))
       throw new Error(`the header ${JSON.stringify(name)} cannot be sent as it is`)
-    if (lower !== 'host') lines += `${name}: ${value}\r\n`
+    if (lower !== 'host') lines.push(name, ': ', value, '\r\n')
     else if (named === undefined) named = value
     else throw new Error('there are two Host lines')
   }
@@ -56,5 +57,6 @@ export const writeHead = (asked: Asked, host: string): string => {
       : length === undefined
         ? 'transfer-encoding: chunked\r\n'
         : `content-length: ${length}\r\n`
-  return `${method} ${target} HTTP/1.1\r\nhost: ${named ?? host}\r\nconnection: ${connection}\r\n${lines}${framing}\r\n`
+  lines.push(framing, '\r\n')
+  return `${method} ${target} HTTP/1.1\r\nhost: ${named ?? host}\r\nconnection: ${connection}\r\n${lines.join('')}`
 }

@@ -316,5 +316,14 @@ export const moving = (bench: () => Bench): void => {
       expect((await store.log.newest(3, 9)).map(({ seq }) => seq)).toEqual([2, 1])
       expect(await store.log.newest(1, 9)).toEqual([])
     })
+
+    test.each([24, 25, 26, 75, 260])('%i entries of one step keep their order', async count => {
+      const { store, twin } = bench()
+      const texts = Array.from({ length: count }, (_, n) => `{"n":${n}}`)
+      await Promise.all([store.log.append(texts), store.log.append(texts)])
+      const entries = await twin.log.read(0, 1000)
+      expect(entries.map(({ json }) => json)).toEqual([...texts, ...texts])
+      expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, index) => index + 1))
+    })
   })
 }
