@@ -216,16 +216,21 @@ export const gate = (parts: Parts): Gate => {
     }
 
     let judged = first
+    let parsed: Read | undefined
+    const judgeRead = (of: Read): Judged => {
+      if (way.body === undefined || parsed !== of)
+        way.body = bodyOf(headers, of, upstream.limits.inspect, call.contentLength)
+      parsed = of
+      return ask(way.body)
+    }
     if (judged.judgement.needsBody) {
       read = await take(upstream.limits.inspect)
-      way.body = bodyOf(headers, read, upstream.limits.inspect, call.contentLength)
-      judged = ask(way.body)
+      judged = judgeRead(read)
     }
     if (judged.judgement.outcome === 'hold') {
       read = await takeWhole('held for approval')
       // Judged once more on the whole body: what is held is what was judged.
-      way.body = bodyOf(headers, read, upstream.limits.inspect, call.contentLength)
-      judged = ask(way.body)
+      judged = judgeRead(read)
     }
     conclude(way, upstream, paths, judged)
     if (judged.judgement.outcome === 'allow') {
@@ -247,7 +252,7 @@ export const gate = (parts: Parts): Gate => {
         upstreamTarget: routed.target,
         paths,
         headers,
-        body: bodyOf(headers, { bytes, complete: true }, upstream.limits.inspect, bytes.length),
+        body: way.body ?? bodyOf(headers, { bytes, complete: true }, upstream.limits.inspect, bytes.length),
         bytes,
         actions: judged.actions,
         rules,
