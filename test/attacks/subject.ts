@@ -84,7 +84,8 @@ export const startProgram = async (upstream: UpstreamName): Promise<Subject> => 
       upstreams: [
         { name: 'target', kind: 'http', url: server?.url ?? recorder.url, at: { prefix: '/' }, assertion: 'always' },
       ],
-      audit: { trails: [{ kind: 'file', path: trailFolder }] },
+      // Without a spool half a second of a busy disk is a store that is away.
+      audit: { spool: './spool', trails: [{ kind: 'file', path: trailFolder }] },
       rules: 'rules.yaml',
     },
   })

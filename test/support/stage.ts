@@ -114,7 +114,8 @@ export const stageConfig = async (issuer: string, upstream: string) => {
     upstreams: [
       { name: 'billing', kind: 'http', url: upstream, at: { prefix: '/billing' }, credential: { bearer: upstreamKey } },
     ],
-    audit: { trails: [{ kind: 'file', path: trailFolder }] },
+    // Without a spool half a second of a busy disk is a store that is away.
+    audit: { spool: './spool', trails: [{ kind: 'file', path: trailFolder }] },
     rules: 'rules.yaml',
   }
 }
