@@ -21,7 +21,7 @@ import { prove } from './prove.ts'
 import { isPublic, publicEndpoint } from './public.ts'
 import { callRate } from './rate.ts'
 import { receive, settle } from './receive.ts'
-import { hostServed, type Routed, route } from './route.ts'
+import { below, hostServed, type Routed, route } from './route.ts'
 import { carry, type Line } from './session.ts'
 import type { Settings, Upstream } from './settings.ts'
 import { taskEndpoint } from './tasks.ts'
@@ -68,7 +68,6 @@ export type Gate = {
 
 export const gate = (parts: Parts): Gate => {
   const draining = new AbortController()
-  let stopping = false
   /** Calls that are no tunnels, and what is to be done when none is left. */
   let underWay = 0
   let emptied = (): void => {}
@@ -142,8 +141,8 @@ export const gate = (parts: Parts): Gate => {
     way.opaque = opaque
     const known = way as Known
     refuseHaste(caller, way.settings)
-    if (stopping) throw new HoldpointError('shutting_down', 'Send the call again.', { retryAfterS: 1 })
-    if (call.path.startsWith('/.holdpoint') && /^\/\.holdpoint(\/|$)/.test(call.path)) {
+    if (draining.signal.aborted) throw new HoldpointError('shutting_down', 'Send the call again.', { retryAfterS: 1 })
+    if (below(call.path, '/.holdpoint')) {
       if (!call.path.startsWith('/.holdpoint/holds/')) throw new HoldpointError('no_route', 'Nothing is served here.')
       return taskEndpoint(parts, { ...known, drain: draining.signal })
     }
@@ -465,7 +464,6 @@ export const gate = (parts: Parts): Gate => {
     },
     deliver: holds.deliver,
     async drain() {
-      stopping = true
       draining.abort()
       const within = (ms: number, all: Iterable<Promise<void>>): Promise<unknown> =>
         Promise.race([Promise.allSettled(all), new Promise(resolve => setTimeout(resolve, ms).unref())])

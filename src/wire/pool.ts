@@ -8,7 +8,7 @@ import { writeHead } from './request.ts'
 export type Place = {
   readonly url: URL
   readonly connectMs: number
-  /** The least of these is how often connections are looked at. */
+  /** A quarter of the shorter one is how often connections are looked at; 0: without end. */
   readonly headersMs: number
   readonly idleMs: number
   readonly ca?: string | undefined
@@ -28,7 +28,8 @@ export const pool = (place: Place): Transport => {
   const opening = new Set<Socket>()
   let sweep: NodeJS.Timeout | undefined
   let session: Buffer | undefined
-  const everyMs = Math.min(1000, Math.max(10, Math.min(place.headersMs || 4000, place.idleMs || 4000) / 4))
+  const shortest = Math.min(...[place.headersMs, place.idleMs].filter(ms => ms > 0))
+  const everyMs = Math.min(1000, Math.max(10, shortest / 4))
 
   const look = (): void => {
     const now = performance.now()
