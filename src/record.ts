@@ -27,7 +27,7 @@ export type Recorder = {
   note(entry: Entry): void
   /** Counts a call without a verified caller: one entry per minute, address and code. */
   count(address: string, code: string): void
-  /** Resolves when everything noted so far is written (or spooled). */
+  /** Resolves when everything noted so far is written (or spooled). Rejects with audit_unavailable if some of it only waits in memory. */
   flush(): Promise<void>
   /** Why entries cannot be written at present, if so. */
   trouble(): string | undefined
@@ -73,7 +73,7 @@ export const recorder = (options: {
     if (timer !== undefined || closed) return
     timer = setTimeout(() => {
       timer = undefined
-      void flush()
+      void writeAll()
     }, afterMs)
     timer.unref()
   }
@@ -147,7 +147,7 @@ export const recorder = (options: {
   }
   // One write runs, one more may wait for it; whoever asks meanwhile waits for that one.
   let queued: Promise<void> | undefined
-  const flush = (): Promise<void> => {
+  const writeAll = (): Promise<void> => {
     queued ??= writing.then(() => {
       queued = undefined
       return write()
@@ -166,16 +166,16 @@ export const recorder = (options: {
     return lastIso
   }
 
+  const unwritten = (): HoldpointError =>
+    new HoldpointError(
+      'audit_unavailable',
+      'The audit log cannot be written at present, so nothing is let through. Try again.',
+      { retryAfterS: 1, cause: why },
+    )
+
   const push = (entry: Entry): Waiting => {
     if (waiting.length >= waitingMax || (why !== undefined && !spool?.hasRoom())) {
-      throw new HoldpointError(
-        'audit_unavailable',
-        'The audit log cannot be written at present, so nothing is let through. Try again.',
-        {
-          retryAfterS: 1,
-          cause: why,
-        },
-      )
+      throw unwritten()
     }
     return add(entry)
   }
@@ -183,7 +183,7 @@ export const recorder = (options: {
   const add = (entry: Entry): Waiting => {
     const item = { entry, at: isoOf(options.clock()), number: ++number, taken: false, written: false }
     waiting.push(item)
-    if (waiting.length >= groupSize) void flush()
+    if (waiting.length >= groupSize) void writeAll()
     else schedule(flushMs)
     return item
   }
@@ -202,7 +202,7 @@ export const recorder = (options: {
   }
 
   const surely = async (item: Waiting): Promise<void> => {
-    await flush()
+    await writeAll()
     if (item.written) return
     // If it is written in the end after all, the log says what became of the call; a text that is on its way cannot be changed.
     const refused = { kind: 'call.refused', code: 'audit_unavailable' } as const
@@ -242,19 +242,23 @@ export const recorder = (options: {
       if (counted !== undefined) counted.count++
       else if (counts.size < 10_000) counts.set(key, { address, code, count: 1 })
     },
-    flush,
+    async flush() {
+      const last = number
+      await writeAll()
+      if (waiting.some(item => item.number <= last)) throw unwritten()
+    },
     trouble: () => why,
     async close() {
       clearInterval(minute)
-      await flush()
+      await writeAll()
       countsOut()
-      await flush()
+      await writeAll()
       // Steps that are only slow get their time: what waits behind one would be lost, and what was spooled meanwhile be written twice.
       const untilAt = performance.now() + closeMs
       while (hanging !== undefined && performance.now() < untilAt) {
         const enough = new Promise<void>(resolve => setTimeout(resolve, untilAt - performance.now()).unref())
         await Promise.race([hanging, enough])
-        await flush()
+        await writeAll()
       }
       closed = true
       clearTimeout(timer)
