@@ -14,7 +14,7 @@ import { granting } from './granting.ts'
 import { endToldMs, openRequest, openView, signVerdict, viewOf } from './hold.ts'
 import { confirmUnseen, hiddenOf, looks } from './looks.ts'
 import { printable } from './mask.ts'
-import type { Hold, HoldView, Reviewer, Verdict } from './nouns.ts'
+import type { Hold, Reviewer, Verdict } from './nouns.ts'
 import { coolDownMs, denialOf } from './open.ts'
 import type { Parts } from './parts.ts'
 import { reviewerKeys } from './people.ts'
@@ -28,6 +28,7 @@ import { reading } from './show.ts'
 import { steppedUp, stepUpError } from './step-up.ts'
 import { stopping } from './stop.ts'
 import type { Move } from './store/store.ts'
+import type { HoldView } from './views.ts'
 
 export const decide = (parts: Parts): Desk => {
   const { store, keys, record } = parts

@@ -1,9 +1,10 @@
 // A held call's record: what its digest covers, what is sealed, what is signed, and how it is read back without trusting the store.
 import { createHash } from 'node:crypto'
 import { HoldpointError } from './errors.ts'
-import type { Behind, Caller, Header, HeldCall, Hold, HoldFacts, HoldHead, KeptAnswer, Verdict, View } from './nouns.ts'
+import type { Behind, Caller, Header, HeldCall, Hold, HoldFacts, HoldHead, KeptAnswer, Verdict } from './nouns.ts'
 import { type KeyRing, random } from './seal.ts'
 import type { Store, StoredHold } from './store/store.ts'
+import type { View } from './views.ts'
 
 /** A retry that comes this soon after its hold expired, lapsed or was revoked is told so, instead of paging reviewers again. */
 export const endToldMs = 30_000

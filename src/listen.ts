@@ -20,10 +20,11 @@ const usual = {
   stallMs: 60_000,
   keepAliveMs: 65_000,
   checkMs: 2_000,
+  /** For what is still being sent, and for open tunnels, after the end was asked for. */
+  drainMs: 5_000,
 }
 const requestsPerSocket = 1_000
 const probeMs = 30_000
-const drainMs = 5_000
 const idleMs = 50
 /** Connections that wait to be accepted: what comes when all callers come at once. Those beyond try again only after a second. */
 const backlog = 4096
@@ -142,7 +143,7 @@ export const listenGate = async (
   })
   capped(server, listener)
   if (server instanceof TlsServer) refuseBadCertificates(server)
-  const listening = await listen(server, where, 'gate', tls === undefined ? 'http' : 'https')
+  const listening = await listen(server, where, 'gate', tls === undefined ? 'http' : 'https', times.drainMs)
   return {
     ...listening,
     secure(next) {
@@ -151,7 +152,7 @@ export const listenGate = async (
     close: async () => {
       const cut = setTimeout(() => {
         for (const socket of lines) socket.destroy()
-      }, drainMs).unref()
+      }, times.drainMs).unref()
       await listening.close()
       clearTimeout(cut)
     },
@@ -248,13 +249,14 @@ const refuse = (socket: Socket, code: ErrorCode, listener: GateListener, cause?:
 
 /** Listens and tells the real address. */
 export const listening = (server: Server, where: Listen, what: string): Promise<Listening> =>
-  listen(server, where, what, 'http')
+  listen(server, where, what, 'http', usual.drainMs)
 
 const listen = async (
   server: Server | TlsServer,
   where: Listen,
   what: string,
   scheme: 'http' | 'https',
+  drainMs: number,
 ): Promise<Listening> => {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: Error & { code?: string }) =>

@@ -3,10 +3,11 @@
 import { createHash } from 'node:crypto'
 import { HoldpointError } from './errors.ts'
 import { viewOf } from './hold.ts'
-import type { Hold, HoldHead, HoldView, Reviewer, View } from './nouns.ts'
+import type { Hold, HoldHead, Reviewer } from './nouns.ts'
 import type { KeyRing } from './seal.ts'
 import type { Rule } from './settings.ts'
 import type { Shelf } from './store/store.ts'
+import type { HoldView, View } from './views.ts'
 
 const keptMs = 24 * 3_600_000
 

@@ -5,12 +5,13 @@ import type { Notice, Occasion, Shown } from './channels/channel.ts'
 import { openOnly } from './channels/offer.ts'
 import { viewOf } from './hold.ts'
 import { printable } from './mask.ts'
-import type { Caller, Hold, View } from './nouns.ts'
+import type { Caller, Hold } from './nouns.ts'
 import { approversOf, tally } from './people.ts'
 import { countedVotes } from './ready.ts'
 import type { Rule, Settings } from './settings.ts'
 import { withoutFingerprints } from './show.ts'
 import { challengeOf } from './step-up.ts'
+import type { View } from './views.ts'
 
 /** How long a hold of a rule with grants waits before channels hear of it. */
 const grantMs = 1_000

@@ -9,13 +9,14 @@ import { type Channel, type Notice, type Occasion, Unreached } from './channels/
 import { toError } from './errors.ts'
 import { openView, readHold } from './hold.ts'
 import { channelsOf, noticeOf, rulesOf, type Step, stepsOf } from './notice.ts'
-import type { Hold, View } from './nouns.ts'
+import type { Hold } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { aboutHold } from './record.ts'
 import type { Rule } from './settings.ts'
 import { live } from './states.ts'
 import type { Claimed, NextTurn } from './store/store.ts'
 import { nothingTold, readSheet, type Sheet, signSheet, type Told } from './told.ts'
+import type { View } from './views.ts'
 
 const everyMs = 1_000
 /** Longer than any channel takes; each round renews it. */

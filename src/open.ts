@@ -21,13 +21,14 @@ import { withoutValues } from './json.ts'
 import { kindOf, secretsOf } from './judge.ts'
 import { partsOf } from './like.ts'
 import { makeView } from './mask.ts'
-import type { Action, Behind, Body, Call, Caller, Header, HeldCall, Hold, HoldFacts, HoldHead, View } from './nouns.ts'
+import type { Action, Behind, Body, Call, Caller, Header, HeldCall, Hold, HoldFacts, HoldHead } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { preview } from './preview.ts'
 import { shortest } from './ready.ts'
 import { aboutHold } from './record.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
 import type { Opened, Opening } from './store/store.ts'
+import type { View } from './views.ts'
 
 const dayMs = 24 * 3600_000
 /** Of the hidden values of a partly seen hold, so many are named in its head; the view names all. */

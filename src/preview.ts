@@ -5,12 +5,13 @@ import { toError } from './errors.ts'
 import { forward, rebuilt, toMemory } from './forward.ts'
 import { kindOf, secretsOf } from './judge.ts'
 import { makeView, maskText } from './mask.ts'
-import type { Action, Body, Call, Caller, Header, HeldCall, Preview } from './nouns.ts'
+import type { Action, Body, Call, Caller, Header, HeldCall } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { prove } from './prove.ts'
 import { whoCalls } from './record.ts'
 import type { Rule, Settings, Upstream } from './settings.ts'
 import type { Asked, Rehearsal } from './upstreams/upstream.ts'
+import type { Preview } from './views.ts'
 
 const askMs = 5_000
 const mostBytes = 256 * 1024

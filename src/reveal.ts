@@ -6,7 +6,7 @@ import { maskedPrint, openRequest, openView, viewOf } from './hold.ts'
 import { kindOf, secretsOf } from './judge.ts'
 import { looks } from './looks.ts'
 import { revealed } from './mask.ts'
-import type { HeldCall, Hold, Reviewer, View } from './nouns.ts'
+import type { HeldCall, Hold, Reviewer } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { reviewerKeys } from './people.ts'
 import { rulesNow } from './ready.ts'
@@ -14,6 +14,7 @@ import { aboutHold, whoReviews } from './record.ts'
 import type { Rule, Settings } from './settings.ts'
 import type { reading } from './show.ts'
 import { steppedUp, stepUpError } from './step-up.ts'
+import type { View } from './views.ts'
 
 export const revealing = (parts: Parts, read: ReturnType<typeof reading>): Desk['reveal'] => {
   const { store, keys, record } = parts

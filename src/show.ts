@@ -6,7 +6,7 @@ import { grantId, grantOf, limitsOf } from './grant.ts'
 import { openView, readHold, verifiedHold, viewOf } from './hold.ts'
 import { hiddenOf, looks } from './looks.ts'
 import { printable } from './mask.ts'
-import type { Hold, HoldRow, HoldView, Preview, Reviewer, View } from './nouns.ts'
+import type { Hold, Reviewer } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import {
   approversOf,
@@ -24,6 +24,7 @@ import type { Rule, Settings } from './settings.ts'
 import { live, type State, states } from './states.ts'
 import { challengeOf, steppedUp } from './step-up.ts'
 import { unreachedOf } from './told.ts'
+import type { HoldRow, HoldView, Preview, View } from './views.ts'
 
 const pageMax = 200
 /** How many stored holds one list call looks at before it answers with what it has. */

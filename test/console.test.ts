@@ -3,7 +3,7 @@ import type { Reader } from '../src/console/frame.ts'
 import { holdPage } from '../src/console/hold-page.ts'
 import { openapi } from '../src/console/openapi.ts'
 import { HoldpointError } from '../src/errors.ts'
-import type { HoldView } from '../src/nouns.ts'
+import type { HoldView } from '../src/views.ts'
 import { type Browser, type ConsoleStage, hidden, startConsole, words } from './support/console.ts'
 import { people, signIn } from './support/people.ts'
 

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { afterEach, expect, test } from 'vitest'
 import { type GateListener, type GateListening, listenGate, type Patience } from '../src/listen.ts'
+import type { Line } from '../src/session.ts'
 import { dial, handshake, type Wire } from './support/websocket.ts'
 
 const closing: (() => unknown)[] = []
@@ -9,7 +10,7 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close()
 })
 
-type Taken = { readonly request: IncomingMessage; readonly response: ServerResponse }
+type Taken = { readonly request: IncomingMessage; readonly response: ServerResponse; readonly line?: Line | undefined }
 
 /** A listener that answers nothing by itself: what it was handed is in `taken`, what it refused in `refused`. */
 const listening = async (
@@ -21,10 +22,10 @@ const listening = async (
   let wake = (): void => {}
   const gate: GateListening = await listenGate(
     {
-      handle(request, response) {
+      handle(request, response, _continues, line) {
         response.on('error', () => {})
         request.on('error', () => {})
-        taken.push({ request, response })
+        taken.push({ request, response, line })
         wake()
       },
       unparsed: (_, code) => void refused.push(code),
@@ -171,6 +172,30 @@ test('an idle connection is closed after a while', async () => {
   answer((await arrived(1))[0] as Taken)
   await idle.closed
   expect(idle.text()).toMatch(/^HTTP\/1\.1 200 /)
+})
+
+test('who closes waits for the answers under way, and not for the connections that they leave open', async () => {
+  const { gate, open, arrived } = await listening({ drainMs: 600_000, keepAliveMs: 600_000 })
+  const caller = await open(get)
+  const { response } = (await arrived(1))[0] as Taken
+  response.writeHead(200, ['Content-Length', '2'])
+  response.write('o')
+  await caller.until(text => text.endsWith('o'))
+  const closed = gate.close()
+  response.end('k')
+  await closed
+  await caller.closed
+  expect(caller.text()).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\nConnection: keep-alive\r\n[\s\S]*\r\n\r\nok$/)
+})
+
+test('who closes waits no longer than it has patience for, be it an answer or a tunnel that does not end', async () => {
+  const { gate, open, arrived } = await listening({ drainMs: 100 })
+  const waiting = await open(get)
+  await arrived(1)
+  const tunnel = await open(handshake('/ws', []))
+  ;(await arrived(2))[1]?.line?.take()
+  await gate.close()
+  await Promise.all([waiting.closed, tunnel.closed])
 })
 
 test('garbage behind a request that is being answered gets no answer, and ends the connection after that one', async () => {

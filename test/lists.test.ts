@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Beside, Counts } from '../src/console/desk.ts'
 import { countsOf } from '../src/counts.ts'
-import type { Hold, HoldRow } from '../src/nouns.ts'
+import type { Hold } from '../src/nouns.ts'
+import type { HoldRow } from '../src/views.ts'
 import { type Browser, type ConsoleStage, startConsole, words } from './support/console.ts'
 import { people } from './support/people.ts'
 

@@ -7,8 +7,9 @@ import { secretName } from '../src/mask/names.ts'
 import { freeText } from '../src/mask/paths.ts'
 import { masker } from '../src/mask/values.ts'
 import { certainSecretIn, makeView, maskText, printable } from '../src/mask.ts'
-import type { Action, Body, Header, HeldCall, View } from '../src/nouns.ts'
+import type { Action, Body, Header, HeldCall } from '../src/nouns.ts'
 import type { Rule } from '../src/settings.ts'
+import type { View } from '../src/views.ts'
 import canaries from './tables/canaries.json' with { type: 'json' }
 import table from './tables/mask.json' with { type: 'json' }
 

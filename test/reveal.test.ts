@@ -2,8 +2,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { HoldpointError } from '../src/errors.ts'
 import { masker } from '../src/mask/values.ts'
-import type { HoldView, Revealed } from '../src/nouns.ts'
 import type { Rule, Settings } from '../src/settings.ts'
+import type { HoldView, Revealed } from '../src/views.ts'
 import { type Browser, type ConsoleStage, startConsole, streamOf, words } from './support/console.ts'
 import { people } from './support/people.ts'
 

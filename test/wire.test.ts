@@ -2,7 +2,7 @@
 // another call; node's own client is the oracle for what lies between. Whose answer it is, and for how long a connection is kept.
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
-import { connect, createServer, type Socket } from 'node:net'
+import { connect, createServer } from 'node:net'
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
 import type { Header } from '../src/nouns.ts'
@@ -22,6 +22,7 @@ import {
   pooled,
   recording,
   served,
+  speaking,
   turn,
 } from './support/exchange.ts'
 import { ok } from './support/recorder.ts'
@@ -292,16 +293,10 @@ describe('nobody hears an answer that is not theirs', () => {
   const poison = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison'
 
   test('one that comes while nobody has asked', async () => {
-    let line: Socket | undefined
-    const recorder = await recording({
-      answer(_, socket) {
-        line = socket
-        return ok
-      },
-    })
+    const { recorder, line } = await speaking()
     const transport = pooled(recorder.url)
     await ask(transport).over
-    line?.write(poison)
+    line().write(poison)
     await recorder.idle()
     expect((await ask(transport).over).body).toBe('ok\n')
     expect(linesOf(recorder)).toEqual([0, 1])
@@ -383,16 +378,10 @@ describe('nobody hears an answer that is not theirs', () => {
 })
 
 test('a connection that the upstream closed while nobody needed it is not used', async () => {
-  let line: Socket | undefined
-  const recorder = await recording({
-    answer(_, socket) {
-      line = socket
-      return ok
-    },
-  })
+  const { recorder, line } = await speaking()
   const transport = pooled(recorder.url)
   await ask(transport).over
-  line?.end()
+  line().end()
   await recorder.idle()
   expect((await ask(transport).over).words.at(-1)).toBe('end')
   expect(linesOf(recorder)).toEqual([0, 1])

@@ -1,7 +1,8 @@
 // What a place that tells reviewers has to do. A channel carries words and judges nothing: what it is handed is masked already, what it
 // cannot deliver is tried again by notify.ts, and no hold waits for it.
-import type { Action, Header, Verdict, ViewBody } from '../nouns.ts'
+import type { Action, Header, Verdict } from '../nouns.ts'
 import type { State } from '../states.ts'
+import type { ViewBody } from '../views.ts'
 
 /** Why there is something to tell. `reminded`: half of its time is over; `escalated`: its rule asks more people now. */
 export type Occasion = 'opened' | 'voted' | 'reminded' | 'escalated' | Exclude<State, 'pending' | 'released'>

@@ -1,6 +1,6 @@
 // What a chat may offer of a call. A message is small and is read in a hurry: whatever could not be seen there in full is decided on the
 // console, and so is what wants a sign-in of its own.
-import type { ViewBody } from '../nouns.ts'
+import type { ViewBody } from '../views.ts'
 
 /** Why a call is not decided in a chat, to be shown there; undefined if it may be. */
 export const openOnly = (call: {

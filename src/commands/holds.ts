@@ -1,7 +1,7 @@
 // holdpoint holds: what waits, as the console shows it to whoever signed in.
 import type { Command } from 'commander'
 import { printable } from '../mask.ts'
-import type { HoldRow } from '../nouns.ts'
+import type { HoldRow } from '../views.ts'
 import { askConsole, orSay, type WhereOptions, whereOf, withWhere } from './ask-console.ts'
 
 type Options = WhereOptions & { readonly status: string; readonly limit: string; readonly json?: true }

@@ -1,7 +1,7 @@
 // holdpoint show: one hold with its exact request, masked as everywhere.
 import { type Command, InvalidArgumentError } from 'commander'
 import { printable } from '../mask.ts'
-import type { HoldView } from '../nouns.ts'
+import type { HoldView } from '../views.ts'
 import { askConsole, orSay, type WhereOptions, whereOf, withWhere } from './ask-console.ts'
 
 /** A hold's id, as an argument. */

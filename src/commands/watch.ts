@@ -1,7 +1,7 @@
 // holdpoint watch: what happens to holds, as it happens. A connection that breaks is made again, from where it was.
 import type { Command } from 'commander'
 import { printable } from '../mask.ts'
-import type { HoldRow } from '../nouns.ts'
+import type { HoldRow } from '../views.ts'
 import { askConsole, orSay, type Where, type WhereOptions, whereOf, withWhere } from './ask-console.ts'
 import { rowLine } from './holds.ts'
 

@@ -10,6 +10,7 @@ import type { Store, StoreEvent } from '../store/store.ts'
 import { api } from './api.ts'
 import { assetRoutes } from './assets.ts'
 import { bearer } from './bearer.ts'
+import type { ChatParts } from './chat.ts'
 import type { Desk } from './desk.ts'
 import { makeDoor } from './door.ts'
 import { eventStreams } from './events.ts'
@@ -116,8 +117,9 @@ export const consoleApp = (parts: ConsoleParts): ConsoleApp => {
 
   const retell = parts.retell ?? (async () => undefined)
   const tells = parts.tells ?? (async () => undefined)
-  const slack = slackDoor({ settings, shelf: store.shelf, desk, links, refused, retell, tells, clock, log })
-  const teams = teamsDoor({ settings, shelf: store.shelf, desk, links, refused, retell, tells, clock, log })
+  const chat: ChatParts = { settings, shelf: store.shelf, desk, links, refused, retell, tells, clock, log }
+  const slack = slackDoor(chat)
+  const teams = teamsDoor(chat)
   const chats = (): readonly string[] => [...chatsOf(settings()), ...botsOf(settings())].map(({ name }) => name)
 
   const routes: readonly Route[] = [

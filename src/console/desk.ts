@@ -1,8 +1,9 @@
 // What the console asks of the part that judges. The console shows and carries words; it never decides anything itself.
 // Every method throws HoldpointError; what a reviewer may not see is unknown_hold, as if it did not exist.
-import type { Action, Entry, Freeze, HoldRow, HoldView, Json, Revealed, Reviewer, Verdict } from '../nouns.ts'
+import type { Action, Entry, Freeze, Json, Reviewer, Verdict } from '../nouns.ts'
 import type { Outcome } from '../settings.ts'
 import type { State } from '../states.ts'
+import type { HoldRow, HoldView, Revealed } from '../views.ts'
 
 export type HoldsQuery = {
   readonly status: 'pending' | 'open' | 'closed' | State

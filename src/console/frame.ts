@@ -1,8 +1,9 @@
 // The frame around every page: head, navigation, foot; and the pieces that several pages share.
 // Everything is made with the escaping template; other people's text goes through `visible` first, and is only ever text.
 import { html } from 'hono/html'
-import type { HoldRow, Reviewer } from '../nouns.ts'
+import type { Reviewer } from '../nouns.ts'
 import type { State } from '../states.ts'
+import type { HoldRow } from '../views.ts'
 import { assets } from './assets.ts'
 import { moment, plural, soonMs, span, stateTone, stateWords, visible } from './text.ts'
 

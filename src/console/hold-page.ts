@@ -1,8 +1,8 @@
 // One hold, in the order in which it should be read: what would happen, who, why, the rule, the exact request, what is hidden, the votes,
 // and only then the buttons. What the caller says about itself is labelled as such and never comes before what would really happen.
 import { html } from 'hono/html'
-import type { HoldView, Revealed } from '../nouns.ts'
 import type { State } from '../states.ts'
+import type { HoldView, Revealed } from '../views.ts'
 import type { Beside } from './desk.ts'
 import { at, csrfField, due, glassChip, type Html, type Reader, stateChip, votesLine } from './frame.ts'
 import { becauseWords, bytes, grouped, plural, stateWords, visible } from './text.ts'

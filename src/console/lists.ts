@@ -1,6 +1,6 @@
 // History and audit log: tables that turn into cards on a narrow screen.
 import { html } from 'hono/html'
-import type { HoldRow } from '../nouns.ts'
+import type { HoldRow } from '../views.ts'
 import type { AuditEntry } from './desk.ts'
 import { at, glassChip, type Html, stateChip, whoCalls } from './frame.ts'
 import { visible } from './text.ts'

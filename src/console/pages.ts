@@ -1,7 +1,7 @@
 // The console's pages. A GET only ever reads; a form posts to the same desk as the API and leads back to the page it came from.
 import type { Context } from 'hono'
 import { errors, HoldpointError } from '../errors.ts'
-import type { HoldView, Revealed } from '../nouns.ts'
+import type { HoldView, Revealed } from '../views.ts'
 import type { Beside, Desk } from './desk.ts'
 import type { Door, Guest } from './door.ts'
 import { frame } from './frame.ts'

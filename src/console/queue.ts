@@ -1,6 +1,6 @@
 // The queue: what waits for the reader first, then what waits for others, what is on its way, and what nobody knows the fate of.
 import { html } from 'hono/html'
-import type { HoldRow } from '../nouns.ts'
+import type { HoldRow } from '../views.ts'
 import { due, glassChip, type Html, stateChip, votesLine, whoCalls } from './frame.ts'
 import { plural, visible } from './text.ts'
 

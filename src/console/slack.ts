@@ -2,32 +2,25 @@
 // somebody only by its link (links.ts). Then it is the same as on a page: groups made fresh, and `decide` judges. Nothing here approves.
 //
 // Slack wants its answer within three seconds, so the work goes on after it; what came of it is told to whoever clicked, in private.
-import { createHash } from 'node:crypto'
 import type { Notice } from '../channels/channel.ts'
 import { Unreached } from '../channels/channel.ts'
-import { openOnly, readValue } from '../channels/offer.ts'
+import { readValue } from '../channels/offer.ts'
 import { slackReference } from '../channels/slack.ts'
 import { type Member, type SlackClient, slackClient } from '../channels/slack-client.ts'
 import { barredIn } from '../channels/slack-message.ts'
 import { fromSlack, windowS } from '../channels/slack-signature.ts'
 import { errors, HoldpointError, toError } from '../errors.ts'
-import type { Log } from '../log.ts'
-import type { HoldView, Reviewer } from '../nouns.ts'
-import { whoReviews } from '../record.ts'
 import type { Settings, SlackSettings } from '../settings.ts'
-import type { Shelf } from '../store/store.ts'
-import type { Desk } from './desk.ts'
-import { type Account, type Links, notTheirs } from './links.ts'
-import type { Refusals } from './refusals.ts'
+import type { HoldView } from '../views.ts'
+import { busyMost, type ChatParts, chat, consoleOnly, stale, type Verdict } from './chat.ts'
+import { type Account, notTheirs } from './links.ts'
 import type { Route } from './route.ts'
 import { codeModal, commentModal, told, unlinked } from './slack-modals.ts'
 
 /** A message with its payload comes back whole with each click. */
 const bodyMost = 512 * 1024
-/** Clicks that are worked on at one time; what is over is not taken. */
-const busyMost = 100
-
-type Verdict = 'approve' | 'deny'
+/** A request is good from `windowS` before its time until as long after it. */
+const seenMs = 2 * windowS * 1000
 
 /** What Slack says happened, as far as it is looked at. Every member may be anything. */
 type Payload = {
@@ -69,29 +62,12 @@ const isChat = ({ content, signingSecret, appToken }: SlackSettings): boolean =>
 export const socketsOf = (settings: Settings): readonly SlackSettings[] =>
   slacksOf(settings).filter(({ appToken }) => appToken !== undefined)
 
-export const slackDoor = (parts: {
-  readonly settings: () => Settings
-  readonly shelf: Shelf
-  readonly desk: Desk
-  readonly links: Links
-  /** Records what is refused to accounts that stand for nobody, within bounds. */
-  readonly refused: Refusals
-  /** Brings a message up to date that says something else than its hold. */
-  readonly retell: (channel: string, hold: string, reference: string) => Promise<void>
-  /** How a hold stands, as one channel may tell it. */
-  readonly tells: (channel: string, hold: string) => Promise<Notice | undefined>
-  readonly clock: () => number
-  readonly log: Log
-}): SlackDoor => {
-  const { settings, shelf, desk, links, clock, log } = parts
+export const slackDoor = (parts: ChatParts): SlackDoor => {
+  const { settings, desk, links, clock, log } = parts
+  const { seenBefore, refuse, known } = chat('slack', parts)
   const busy = new Set<Promise<void>>()
 
   // ---- who it is from
-
-  const seenBefore = async (once: string): Promise<boolean> => {
-    const key = `slack-seen:${createHash('sha256').update(once).digest('base64url')}`
-    return !(await shelf.put(key, 'seen', { ttlMs: 2 * windowS * 1000, when: 'absent' }))
-  }
 
   const single = (headers: readonly string[], name: string): string | null => {
     const values = headers.flatMap((header, index) =>
@@ -176,7 +152,7 @@ export const slackDoor = (parts: {
     const verdict: Verdict = action.action_id
     const asked = readValue(action.value)
     if (asked === undefined) return
-    const found = await known(click, verdict, asked.hold)
+    const found = await theirs(click, verdict, asked.hold)
     if (found === undefined) return
     const ts = typeof click.payload.message?.ts === 'string' ? click.payload.message.ts : undefined
     if (verdict === 'deny' || found.view.comment_required) {
@@ -197,7 +173,7 @@ export const slackDoor = (parts: {
     const kept = keptOf(metadata)
     if ((callback !== 'approve' && callback !== 'deny') || kept?.hold === undefined || kept.view === undefined) return
     const asked = { hold: kept.hold, view: kept.view }
-    const found = await known(click, callback, asked.hold)
+    const found = await theirs(click, callback, asked.hold)
     if (found !== undefined) await decided(click, callback, asked, found.notice, field('comment'))
   }
 
@@ -220,7 +196,7 @@ export const slackDoor = (parts: {
   }
 
   /** The hold as this account's person and this channel may see it; undefined after they were told why not. */
-  const known = async (
+  const theirs = async (
     click: Click,
     verdict: Verdict,
     hold: string,
@@ -229,34 +205,18 @@ export const slackDoor = (parts: {
     const spelled = `${account.channel}:${account.team}/${account.user}`
     const visitor = await links.visitorOf(account)
     if (visitor === undefined) {
-      await refused('not_approver', hold, `${verdict}: ${spelled} is not linked`)
+      await refuse({ code: 'not_approver', hold, detail: `${verdict}: ${spelled} is not linked` })
       await click.client.whisper(click.user, unlinked(''))
       return undefined
     }
     const { reviewer } = visitor
     const why = misfit(await click.client.member(click.user), click.channel) ?? notTheirs(account, reviewer, settings())
     if (why !== undefined) {
-      await refused('not_approver', hold, `${verdict}: ${spelled}: ${why}`, reviewer)
+      await refuse({ code: 'not_approver', hold, detail: `${verdict}: ${spelled}: ${why}` }, reviewer)
       await whisper(click, why)
       return undefined
     }
-    // A hold that this channel is not told of is none here.
-    const notice = await parts.tells(account.channel, hold)
-    const view = notice === undefined ? undefined : await shown(reviewer, hold)
-    if (notice === undefined || view === undefined) {
-      await refused('unknown_hold', hold, verdict, reviewer)
-      throw new HoldpointError('not_approver', 'You are not one of those who may decide this call.')
-    }
-    return { view, notice }
-  }
-
-  const shown = async (reviewer: Reviewer, hold: string): Promise<HoldView | undefined> => {
-    try {
-      return await desk.show(reviewer, hold)
-    } catch (error) {
-      if (toError(error).code === 'unknown_hold') return undefined
-      throw error
-    }
+    return known(account.channel, hold, reviewer, verdict)
   }
 
   const decided = async (
@@ -270,11 +230,9 @@ export const slackDoor = (parts: {
     if (visitor === undefined) return void (await click.client.whisper(click.user, unlinked('')))
     const reviewer = await visitor.fresh()
     const view = await desk.show(reviewer, asked.hold)
-    const barred =
-      openOnly({ unseen: view.hidden.unseen.length, body: view.request.body, stepUp: view.step_up !== undefined }) ??
-      barredIn(notice)
+    const barred = consoleOnly(view) ?? barredIn(notice)
     if (verdict === 'approve' && view.you.may_decide && barred !== undefined) {
-      await refused('not_approver', asked.hold, `${verdict}: ${barred}`, reviewer)
+      await refuse({ code: 'not_approver', hold: asked.hold, detail: `${verdict}: ${barred}` }, reviewer)
       return whisper(click, `${barred} ${settings().console.url}/holds/${asked.hold}`)
     }
     await desk.decide(reviewer, asked.hold, verdict, {
@@ -288,16 +246,6 @@ export const slackDoor = (parts: {
     const ts = message?.ts ?? keptOf(view?.private_metadata)?.ts
     if (typeof ts !== 'string' || !/^\d{1,12}\.\d{1,8}$/.test(ts)) return
     await parts.retell(click.channel.name, hold, slackReference({ channel: click.channel.channel, ts }))
-  }
-
-  const refused = (
-    code: 'not_approver' | 'unknown_hold',
-    hold: string,
-    detail: string,
-    reviewer?: Reviewer,
-  ): Promise<void> => {
-    const entry = { kind: 'verdict.refused', hold, code, detail }
-    return reviewer === undefined ? parts.refused(entry) : desk.note({ ...entry, reviewer: whoReviews(reviewer) })
   }
 
   return {
@@ -317,7 +265,7 @@ export const slackDoor = (parts: {
           )
           if (candidates.length === 0)
             throw new HoldpointError('unauthenticated', 'The request is not signed by Slack for this app, or not now.')
-          if (await seenBefore(`${timestamp} ${signature}`)) {
+          if (await seenBefore(`${timestamp} ${signature}`, seenMs)) {
             log.warn('a request of Slack came a second time')
             return context.body(null, 200)
           }
@@ -327,7 +275,7 @@ export const slackDoor = (parts: {
       },
     ],
     async take(appToken, payload, once) {
-      if (await seenBefore(once)) return
+      if (await seenBefore(once, seenMs)) return
       if (payload !== null && typeof payload === 'object')
         accept(
           payload,
@@ -339,9 +287,6 @@ export const slackDoor = (parts: {
     },
   }
 }
-
-/** Refusals after which the message still shows buttons that should be gone. */
-const stale: ReadonlySet<string> = new Set(['already_decided', 'view_changed', 'approval_void'])
 
 const isForeign = (member: Member, channel: SlackSettings): boolean =>
   member.stranger || (member.team !== undefined && member.team !== channel.team)

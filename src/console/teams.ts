@@ -1,30 +1,20 @@
 // Clicks on cards in Teams. A request is from Teams by the Bot Framework's token (teams-token.ts), of our tenant, in our conversation, once; the
 // account in it is somebody only by its link (links.ts). Then it is the same as on a page: groups made fresh, and `decide` judges. Nothing
 // here approves. The answer is the card as the hold stands then, shown to whoever clicked; everybody else's is changed by the outbox.
-import { createHash } from 'node:crypto'
 import type { Notice } from '../channels/channel.ts'
 import { Unreached } from '../channels/channel.ts'
-import { openOnly, readValue } from '../channels/offer.ts'
+import { readValue } from '../channels/offer.ts'
 import { teamsReference } from '../channels/teams.ts'
 import { barredIn, type Card, cardOf, codeField, commentField, linkCard } from '../channels/teams-card.ts'
 import { type TeamsClient, type TeamsMember, teamsClient } from '../channels/teams-client.ts'
 import { errors, HoldpointError, toError } from '../errors.ts'
-import type { Log } from '../log.ts'
-import type { HoldView, Json, Reviewer } from '../nouns.ts'
-import { whoReviews } from '../record.ts'
-import type { Settings } from '../settings.ts'
-import type { Shelf } from '../store/store.ts'
-import type { Desk } from './desk.ts'
+import type { Json, Reviewer } from '../nouns.ts'
+import { busyMost, type ChatParts, chat, consoleOnly, stale, type Verdict } from './chat.ts'
 import { readObject } from './input.ts'
-import { type Account, type Links, notTheirs } from './links.ts'
-import type { Refusals } from './refusals.ts'
+import { type Account, notTheirs } from './links.ts'
 import type { Route } from './route.ts'
 import { type BotChannel, botTokens, sameService, skewS } from './teams-token.ts'
 
-/** Clicks that are worked on at one time; what is over is not taken. */
-const busyMost = 100
-
-type Verdict = 'approve' | 'deny'
 type Members = { readonly [name: string]: Json }
 
 /** What Teams is answered (https://learn.microsoft.com/adaptive-cards/authoring-cards/universal-action-model). */
@@ -49,20 +39,9 @@ type Click = {
   readonly message: string | undefined
 }
 
-export const teamsDoor = (parts: {
-  readonly settings: () => Settings
-  readonly shelf: Shelf
-  readonly desk: Desk
-  readonly links: Links
-  /** Records what is refused to accounts that stand for nobody, within bounds. */
-  readonly refused: Refusals
-  readonly retell: (channel: string, hold: string, reference: string) => Promise<void>
-  /** How a hold stands, as one channel may tell it. */
-  readonly tells: (channel: string, hold: string) => Promise<Notice | undefined>
-  readonly clock: () => number
-  readonly log: Log
-}): TeamsDoor => {
-  const { settings, shelf, desk, links, clock, log } = parts
+export const teamsDoor = (parts: ChatParts): TeamsDoor => {
+  const { settings, desk, links, clock, log } = parts
+  const { seenBefore, refuse, known } = chat('teams', parts)
   const verified = botTokens(settings, clock)
   const busy = new Set<Promise<unknown>>()
   const clients = new Map<string, TeamsClient>()
@@ -72,11 +51,6 @@ export const teamsDoor = (parts: {
     const client = clients.get(key) ?? teamsClient(bot)
     clients.set(key, client)
     return client
-  }
-
-  const seenBefore = async (appId: string, activity: string, forMs: number): Promise<boolean> => {
-    const key = `teams-seen:${createHash('sha256').update(`${appId} ${activity}`).digest('base64url')}`
-    return !(await shelf.put(key, 'seen', { ttlMs: forMs, when: 'absent' }))
   }
 
   // ---- what is asked for
@@ -149,16 +123,10 @@ export const teamsDoor = (parts: {
       await refused(click, other, visitor.reviewer)
       return said(other)
     }
-    const notice = await parts.tells(click.channel.name, asked.hold)
-    const view = notice === undefined ? undefined : await shown(visitor.reviewer, asked.hold)
-    if (notice === undefined || view === undefined) {
-      await refused(click, 'not theirs to see', visitor.reviewer, 'unknown_hold')
-      throw new HoldpointError('not_approver', 'You are not one of those who may decide this call.')
-    }
+    const unknown = recorded(click, 'not theirs to see')
+    const { view, notice } = await known(click.channel.name, asked.hold, visitor.reviewer, unknown)
     const reviewer = await visitor.fresh()
-    const barred =
-      openOnly({ unseen: view.hidden.unseen.length, body: view.request.body, stepUp: view.step_up !== undefined }) ??
-      barredIn(notice)
+    const barred = consoleOnly(view) ?? barredIn(notice)
     if (view.you.may_decide && barred !== undefined) {
       await refused(click, barred, reviewer)
       return card(click, notice, barred)
@@ -169,15 +137,6 @@ export const teamsDoor = (parts: {
       ...(comment === undefined ? {} : { comment }),
     })
     return now(click)
-  }
-
-  const shown = async (reviewer: Reviewer, hold: string): Promise<HoldView | undefined> => {
-    try {
-      return await desk.show(reviewer, hold)
-    } catch (error) {
-      if (toError(error).code === 'unknown_hold') return undefined
-      throw error
-    }
   }
 
   /** Changes a card that still shows buttons which should be gone, for everybody. */
@@ -191,16 +150,12 @@ export const teamsDoor = (parts: {
     busy.add(work)
   }
 
-  const refused = (
-    { account, verb, asked }: Click,
-    why: string,
-    reviewer?: Reviewer,
-    code: 'not_approver' | 'unknown_hold' = 'not_approver',
-  ): Promise<void> => {
-    const detail = `${verb}: ${account.channel}:${account.team}/${account.user}: ${why}`
-    const entry = { kind: 'verdict.refused', hold: asked.hold, code, detail }
-    return reviewer === undefined ? parts.refused(entry) : desk.note({ ...entry, reviewer: whoReviews(reviewer) })
-  }
+  /** Why, in the words of the record. */
+  const recorded = ({ account, verb }: Click, why: string): string =>
+    `${verb}: ${account.channel}:${account.team}/${account.user}: ${why}`
+
+  const refused = (click: Click, why: string, reviewer?: Reviewer): Promise<void> =>
+    refuse({ code: 'not_approver', hold: click.asked.hold, detail: recorded(click, why) }, reviewer)
 
   // ---- who it is from
 
@@ -232,7 +187,7 @@ export const teamsDoor = (parts: {
       return failed('This click is for nothing that is known here.')
     }
     const forMs = Math.max(0, expiresAt - clock()) + 2 * skewS * 1000
-    if (await seenBefore(click.channel.bot.appId, id, forMs)) {
+    if (await seenBefore(`${click.channel.bot.appId} ${id}`, forMs)) {
       log.warn({ channel: click.channel.name }, 'a click in Teams came a second time')
       return failed('This click was taken already.')
     }
@@ -279,9 +234,6 @@ const failed = (message: string): Answer => ({
   type: 'application/vnd.microsoft.error',
   value: { code: 'BadRequest', message },
 })
-
-/** Refusals after which the card still shows buttons that should be gone. */
-const stale: ReadonlySet<string> = new Set(['already_decided', 'view_changed', 'approval_void'])
 
 const objectIn = (value: Json | undefined): Members =>
   value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Members) : {}

@@ -125,6 +125,22 @@ export const recording = async (answers: Answers = {}): Promise<Recorder> => {
   return recorder
 }
 
+/** Answers everything with `ok`; `line` is the connection on which it was asked last. */
+export const speaking = async (): Promise<{ readonly recorder: Recorder; readonly line: () => Socket }> => {
+  let last: Socket | undefined
+  const recorder = await recording({
+    answer(_, socket) {
+      last = socket
+      return ok
+    },
+  })
+  const line = (): Socket => {
+    if (last === undefined) throw new Error('nothing was asked yet')
+    return last
+  }
+  return { recorder, line }
+}
+
 /** Answers the first request like this, and every other one with `ok`. */
 export const answeringOnce = (first: string, closes = false): Promise<Recorder> => {
   let asked = 0

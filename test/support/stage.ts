@@ -2,7 +2,7 @@
 import type { Client, Idp, Person } from '../../src/commands/demo/idp.ts'
 import { consoleClient, reviewerClient } from '../../src/commands/demo/idp.ts'
 import { freePorts } from '../../src/commands/demo/ports.ts'
-import type { HoldRow, HoldView } from '../../src/nouns.ts'
+import type { HoldRow, HoldView } from '../../src/views.ts'
 import { eventually } from './eventually.ts'
 import { agentToken, clients, consoleAudience, gateAudience, people, signIn, startCast } from './people.ts'
 import { type Program, startHoldpoint, trailFolder } from './program.ts'
