@@ -25,6 +25,7 @@ import { below, hostServed, type Routed, route } from './route.ts'
 import { carry, type Line } from './session.ts'
 import type { Settings, Upstream } from './settings.ts'
 import { taskEndpoint } from './tasks.ts'
+import { withOthers } from './turn.ts'
 import {
   aboutCall,
   bodyOf,
@@ -94,6 +95,21 @@ export const gate = (parts: Parts): Gate => {
     }
   }
 
+  const begin = (way: Way): void => {
+    if (misread.has(way.request.socket)) {
+      ended(way)
+      return
+    }
+    const done = whole(way)
+    if (way.line === undefined) return
+    tunnels.add(done)
+    void done.then(() => tunnels.delete(done))
+  }
+
+  const ended = (way: Way): void => {
+    if (way.line === undefined && --underWay === 0) emptied()
+  }
+
   // Never rejects: nobody hears of it.
   const whole = async (way: Way): Promise<void> => {
     try {
@@ -109,7 +125,7 @@ export const gate = (parts: Parts): Gate => {
       parts.log.error({ err: toError(broken), call: way.call?.id }, 'the end of a call failed inside the gate')
       if (!way.response.writableEnded) way.response.destroy()
     }
-    if (way.line === undefined && --underWay === 0) emptied()
+    ended(way)
   }
 
   // Nothing waits unless it has to: most calls are on to their upstream in the turn they came in.
@@ -431,7 +447,6 @@ export const gate = (parts: Parts): Gate => {
 
   return {
     handle(request, response, continues = false, line = undefined) {
-      if (misread.has(request.socket)) return
       const way: Way = {
         startedAt: performance.now(),
         settings: parts.settings(),
@@ -454,17 +469,14 @@ export const gate = (parts: Parts): Gate => {
         trace: undefined,
       }
       response.on('error', ignore)
-      if (line === undefined) {
-        underWay++
-        void whole(way)
-        return
-      }
-      const done = whole(way).finally(() => tunnels.delete(done))
-      tunnels.add(done)
+      if (line === undefined) underWay++
+      withOthers(() => begin(way))
     },
     deliver: holds.deliver,
     async drain() {
       draining.abort()
+      // What has come already begins first.
+      await new Promise(resolve => setImmediate(resolve))
       const within = (ms: number, all: Iterable<Promise<void>>): Promise<unknown> =>
         Promise.race([Promise.allSettled(all), new Promise(resolve => setTimeout(resolve, ms).unref())])
       // An endless stream is cut in the end; everything else is done by then. Nobody waits that long for a tunnel, which may last for

@@ -2,6 +2,7 @@
 import type { ServerResponse } from 'node:http'
 import { takesTrailers } from './headers.ts'
 import type { Header } from './nouns.ts'
+import { atTurnsEnd } from './turn.ts'
 
 /**
  * Streams an answer to the caller. A caller that has gone is no error here: the answer is taken and thrown away, so that a call that
@@ -11,6 +12,8 @@ import type { Header } from './nouns.ts'
  */
 export const toResponse = (response: ServerResponse, extra: readonly Header[], seen?: (status: number) => void) => {
   const { httpVersion, method, rawHeaders } = response.req
+  /** Its end is due, at the end of this turn. */
+  let ending = false
   return {
     trailers: httpVersion === '1.1' && method !== 'HEAD' && takesTrailers(rawHeaders),
     head(status: number, headers: readonly Header[], statusText: string, more = false): void {
@@ -35,8 +38,10 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[], s
     },
     data(chunk: Buffer, last = false): boolean {
       if (response.destroyed) return true
-      if (last) response.end(chunk)
-      else if (chunk.length > 0) return response.write(chunk)
+      if (last) {
+        ending = true
+        atTurnsEnd(() => response.end(chunk))
+      } else if (chunk.length > 0) return response.write(chunk)
       else response.flushHeaders()
       return true
     },
@@ -50,9 +55,10 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[], s
       response.on('close', go)
     },
     end(trailers: readonly Header[]): void {
-      if (response.writableEnded) return
+      if (ending || response.writableEnded) return
+      ending = true
       if (trailers.length > 0 && !response.destroyed) response.addTrailers(trailers as [string, string][])
-      response.end()
+      atTurnsEnd(() => response.end())
     },
     broken(): void {
       response.destroy()

@@ -240,6 +240,7 @@ describe('a taker that is slow', () => {
       },
     })
     one.exchange(plain, 'GET / HTTP/1.1\r\n\r\n', second.answering)
+    await turn()
     take('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh')
     late()
     expect(socket.isPaused()).toBe(true)

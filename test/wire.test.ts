@@ -401,6 +401,19 @@ test('nor is one that has ended, or has something to say, before anybody was tol
   expect(next.one.usable(performance.now())).toBe(false)
 })
 
+test('what an upstream says before it was asked is nobody’s answer', async () => {
+  const first = listening()
+  const { one, take, socket, freed } = await lined({}, first.answering)
+  take(ok)
+  expect(freed).toEqual([one])
+  const second = listening()
+  one.exchange(plain, 'GET / HTTP/1.1\r\n\r\n', second.answering)
+  take(ok)
+  expect(await second.over).toMatchObject({ words: ['started', 'failed'], body: '' })
+  expect(socket.destroyed).toBe(true)
+  expect(freed).toEqual([one])
+})
+
 test('nor is one that was kept for too long', async () => {
   const recorder = await recording()
   const transport = pooled(recorder.url)

@@ -1,6 +1,7 @@
 // One HTTP/1.1 connection to an upstream, one exchange at a time. It is used again only after an exchange of which every byte is accounted
 // for: the request wholly sent, the answer ended where its head said, nothing behind it. Whatever else happens ends it.
 import type { Socket } from 'node:net'
+import { atTurnsEnd } from '../turn.ts'
 import { type Chunked, chunked } from './chunked.ts'
 import type { Answering, Asked } from './exchange.ts'
 import { framing, readHead } from './head.ts'
@@ -46,6 +47,8 @@ export const connection = (
   /** Bytes of the answer's body that have not come yet. */
   let left = 0
   let chunks: Chunked | undefined
+  /** A request without a body, or with a whole one, goes out at the end of the turn. */
+  let unwritten = false
   /** Every byte of the request is the socket's. */
   let sent = false
   let keepMs = 0
@@ -190,6 +193,7 @@ export const connection = (
   }
 
   const take = (bytes: Buffer): void => {
+    if (unwritten) throw new Error('the upstream answered before it was asked')
     const headed = stage === 'head'
     let rest: Buffer | undefined = bytes
     while (rest !== undefined && stage === 'head' && taker !== undefined && asked !== undefined) {
@@ -228,6 +232,16 @@ export const connection = (
     fail(broken ?? new Error('the upstream closed the connection'))
   }
   socket.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
+
+  const put = (head: string, body: Uint8Array | undefined): void => {
+    unwritten = false
+    sent = true
+    if (body === undefined) return void socket.write(head, 'latin1')
+    socket.cork()
+    socket.write(head, 'latin1')
+    socket.write(body)
+    socket.uncork()
+  }
 
   // ---- the request's body, as it comes
 
@@ -293,15 +307,11 @@ export const connection = (
         return fail(cause)
       }
       const { body } = request
-      if (body === undefined) {
-        socket.write(head, 'latin1')
-        sent = true
-      } else if (body instanceof Uint8Array) {
-        socket.cork()
-        socket.write(head, 'latin1')
-        socket.write(body)
-        socket.uncork()
-        sent = true
+      if (body === undefined || body instanceof Uint8Array) {
+        unwritten = true
+        atTurnsEnd(() => {
+          if (taker === answering) put(head, body)
+        })
       } else {
         socket.write(head, 'latin1')
         void pour(body, request, answering)

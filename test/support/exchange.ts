@@ -201,6 +201,7 @@ export const lined = async (asked: Partial<Asked>, answering: Answering) => {
     () => {},
   )
   one.exchange({ ...plain, ...asked }, 'GET / HTTP/1.1\r\n\r\n', answering)
+  await turn()
   const free = (): void => {
     socket.destroy()
     upstream.destroy()
