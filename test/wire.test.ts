@@ -255,6 +255,7 @@ const single = async (port: number) => {
     },
     () => {},
   )
+  socket.on('data', one.take)
   one.exchange(plain, writeHead(plain, 'a'), heard.answering)
   return { over: heard.over, freed: () => back && one.usable(performance.now()), socket }
 }
@@ -414,7 +415,32 @@ test('what an upstream says before it was asked is nobody’s answer', async () 
   expect(freed).toEqual([one])
 })
 
-test('nor is one that was kept for too long', async () => {
+test('what was read for one caller is never written over for another', async () => {
+  // Large enough that connections get rooms of their own, small enough that some readings share one, all under way at once.
+  const sizes = [40, 3_000_000, 70_000, 500, 1_500_000, 65_536, 1, 200_000]
+  const url = await served(socket => {
+    socket.on('data', asked => {
+      const which = Number(/ \/(\d)/.exec(asked.toString())?.[1])
+      const size = sizes[which] ?? 0
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`)
+      socket.write(Buffer.alloc(size, 65 + which))
+    })
+  })
+  const transport = pooled(url)
+  const round = (): Promise<readonly Buffer[]>[] =>
+    sizes.map(async (_, which) => {
+      const kept: Buffer[] = []
+      const heard = ask(transport, { target: `/${which}` }, { data: chunk => kept.push(chunk) > 0 })
+      expect((await heard.over).words.at(-1)).toBe('end')
+      return kept
+    })
+  const rounds = [await Promise.all(round()), await Promise.all(round())]
+  for (const answers of rounds)
+    for (const [which, kept] of answers.entries())
+      expect(Buffer.concat(kept).equals(Buffer.alloc(sizes[which] ?? 0, 65 + which))).toBe(true)
+})
+
+test('a connection that was kept for too long is not used', async () => {
   const recorder = await recording()
   const transport = pooled(recorder.url)
   await ask(transport).over

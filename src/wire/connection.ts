@@ -17,6 +17,8 @@ const empty = Buffer.alloc(0)
 const nothing = (): void => {}
 
 export type Connection = {
+  /** Is to be given all that is read from the socket, until it is handed over for a tunnel. Without `this`. Never throws. */
+  take(bytes: Buffer): void
   /** Sends a request, whose head is written already. Only while there is none under way. */
   exchange(asked: Asked, head: string, answering: Answering): void
   /** Ends the connection, if it still serves this exchange. */
@@ -169,7 +171,7 @@ export const connection = (
     taker = undefined
     asked = undefined
     socket.pause()
-    socket.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
+    socket.off('data', take).off('end', onEnd).off('error', onError).off('close', onClose)
     closed(self)
     if (rest.length > 0) socket.unshift(rest)
     try {
@@ -192,7 +194,7 @@ export const connection = (
     if (ended) finish(behind)
   }
 
-  const take = (bytes: Buffer): void => {
+  const read = (bytes: Buffer): void => {
     if (unwritten) throw new Error('the upstream answered before it was asked')
     const headed = stage === 'head'
     let rest: Buffer | undefined = bytes
@@ -213,9 +215,9 @@ export const connection = (
     } else give(rest)
   }
 
-  const onData = (bytes: Buffer): void => {
+  const take = (bytes: Buffer): void => {
     try {
-      take(bytes)
+      read(bytes)
     } catch (cause) {
       fail(cause)
     }
@@ -231,7 +233,7 @@ export const connection = (
     closed(self)
     fail(broken ?? new Error('the upstream closed the connection'))
   }
-  socket.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
+  socket.on('end', onEnd).on('error', onError).on('close', onClose)
 
   const put = (head: string, body: Uint8Array | undefined): void => {
     unwritten = false
@@ -296,6 +298,7 @@ export const connection = (
   }
 
   const self: Connection = {
+    take,
     exchange(request, head, answering) {
       asked = request
       taker = answering

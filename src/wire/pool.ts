@@ -3,6 +3,7 @@ import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { type Connection, connection } from './connection.ts'
 import type { Answering, Asked, CallOff, Transport } from './exchange.ts'
+import { reading } from './reading.ts'
 import { writeHead } from './request.ts'
 
 export type Place = {
@@ -44,7 +45,8 @@ export const pool = (place: Place): Transport => {
     sweep = undefined
   }
 
-  const begin = (): Socket => {
+  /** @param take is given what is read; undefined: the socket is to be read as a stream */
+  const begin = (take: ((bytes: Buffer) => void) | undefined): Socket => {
     const { url } = place
     const host = url.hostname.replace(/^\[|\]$/g, '')
     if (url.protocol === 'http:')
@@ -54,6 +56,7 @@ export const pool = (place: Place): Transport => {
         noDelay: true,
         keepAlive: true,
         keepAliveInitialDelay: probeMs,
+        ...(take === undefined ? {} : { onread: reading(take) }),
       })
     const name = place.serverName ?? (isIP(host) === 0 ? host : undefined)
     const socket = connectTls({
@@ -77,9 +80,14 @@ export const pool = (place: Place): Transport => {
     return socket
   }
 
-  /** @returns what gives up on it. @throws what TLS settings that are none throw */
-  const open = (done: (opened: Connection | undefined, cause?: unknown) => void): ((reason: Error) => void) => {
-    const socket = begin()
+  /** @param streamed it may become a tunnel. @returns what gives up on it. @throws what TLS settings that are none throw */
+  const open = (
+    streamed: boolean,
+    done: (opened: Connection | undefined, cause?: unknown) => void,
+  ): ((reason: Error) => void) => {
+    let one: Connection | undefined
+    const fed = !streamed && place.url.protocol === 'http:'
+    const socket = begin(fed ? bytes => one?.take(bytes) : undefined)
     opening.add(socket)
     let settled = false
     const settle = (opened: Connection | undefined, cause?: unknown): void => {
@@ -97,7 +105,8 @@ export const pool = (place: Place): Transport => {
     socket.on('close', () => settle(undefined, new Error('the connection was closed')))
     socket.once(place.url.protocol === 'http:' ? 'connect' : 'secureConnect', () => {
       if (settled) return
-      const one = connection(socket, back => free.push(back), forget)
+      one = connection(socket, back => free.push(back), forget)
+      if (!fed) socket.on('data', one.take)
       all.add(one)
       sweep ??= setInterval(look, everyMs).unref()
       settle(one)
@@ -117,7 +126,7 @@ export const pool = (place: Place): Transport => {
   const exchange = (asked: Asked, answering: Answering): CallOff => {
     try {
       const head = writeHead(asked, place.url.host)
-      const kept = asked.fresh ? undefined : taken()
+      const kept = asked.fresh || asked.upgrade !== undefined ? undefined : taken()
       if (kept === undefined) return exchangeOnNew(asked, head, answering)
       kept.exchange(asked, head, answering)
       return reason => kept.callOff(answering, reason)
@@ -130,7 +139,7 @@ export const pool = (place: Place): Transport => {
   const exchangeOnNew = (asked: Asked, head: string, answering: Answering): CallOff => {
     let one: Connection | undefined
     let over = false
-    const giveUp = open((opened, cause) => {
+    const giveUp = open(asked.upgrade !== undefined, (opened, cause) => {
       if (over) {
         // Whoever asked for it has gone: the next call takes it.
         if (opened !== undefined) free.push(opened)

@@ -200,6 +200,7 @@ export const lined = async (asked: Partial<Asked>, answering: Answering) => {
     back => freed.push(back),
     () => {},
   )
+  socket.on('data', one.take)
   one.exchange({ ...plain, ...asked }, 'GET / HTTP/1.1\r\n\r\n', answering)
   await turn()
   const free = (): void => {
