@@ -42,8 +42,11 @@ export type Sink = {
   /** `more`: what follows comes right away, so the head may wait for it. */
   head(status: number, headers: readonly Header[], statusText: string, more?: boolean): void
   informational?(status: number, headers: readonly Header[]): void
-  /** `last`: nothing but `end` follows. False: no more, please; then `onDrain` is told what to call when there may be. */
-  data(chunk: Buffer, last?: boolean): boolean
+  /**
+   * `last`: nothing but `end` follows. `spent`: may be called when nobody will look at the chunk any more; its memory is then used again.
+   * False: no more, please; then `onDrain` is told what to call when there may be.
+   */
+  data(chunk: Buffer, last?: boolean, spent?: () => void): boolean
   onDrain(resume: () => void): void
   /** Its taker asked for trailers: they are announced, and handed to `end`. */
   readonly trailers?: boolean
@@ -135,9 +138,9 @@ export const forward = (sending: Sending, taker: Sink): Promise<Sent> =>
           const kept = answerHeaders(headers, code, named)
           sink.head(code, sink.trailers === true ? [...kept, ...announced(headers, code)] : kept, reason, more)
         },
-        data(chunk, resume, last) {
-          flowed(chunk.length)
-          if (sink.data(chunk, last)) return true
+        data(chunk, resume, last, spent) {
+          if (spent === undefined) flowed(chunk.length)
+          if (sink.data(chunk, last, spent)) return true
           sink.onDrain(resume)
           return false
         },

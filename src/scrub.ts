@@ -9,7 +9,7 @@ const shortest = 8
 type Taker = {
   head(status: number, headers: readonly Header[], statusText: string, more?: boolean): void
   informational?(status: number, headers: readonly Header[]): void
-  data(chunk: Buffer, last?: boolean): boolean
+  data(chunk: Buffer, last?: boolean, spent?: () => void): boolean
   end(trailers: readonly Header[]): void
 }
 
@@ -31,12 +31,12 @@ export const scrubbed = <T extends Taker>(sink: T, secrets: readonly string[]): 
       : {
           informational: (status: number, headers: readonly Header[]) => sink.informational?.(status, lines(headers)),
         }),
-    data(chunk, last = false) {
+    data(chunk, last = false, spent) {
       const bytes = kept === undefined ? chunk : Buffer.concat([kept, chunk])
       const end = last ? bytes.length : beginning(bytes, needles, tail)
       const found = spansIn(bytes, needles)
       // Most answers say nothing of ours.
-      if (kept === undefined && found.length === 0 && end === bytes.length) return sink.data(chunk, last)
+      if (kept === undefined && found.length === 0 && end === bytes.length) return sink.data(chunk, last, spent)
       found.unshift({ start: 0, end: rest })
       kept = end === bytes.length ? undefined : Buffer.from(bytes.subarray(end))
       rest = found.reduce((most, span) => Math.max(most, span.end - end), 0)

@@ -36,12 +36,13 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[], s
         // node reads Link more strictly than some write it; a hint may be dropped.
       }
     },
-    data(chunk: Buffer, last = false): boolean {
+    data(chunk: Buffer, last = false, spent?: () => void): boolean {
       if (response.destroyed) return true
       if (last) {
         ending = true
         atTurnsEnd(() => response.end(chunk))
-      } else if (chunk.length > 0) return response.write(chunk)
+      } else if (chunk.length > 0)
+        return spent === undefined ? response.write(chunk) : response.write(chunk, written(spent))
       else response.flushHeaders()
       return true
     },
@@ -65,6 +66,13 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[], s
     },
   }
 }
+
+/** Of a write that failed nobody knows who still has its bytes. */
+const written =
+  (spent: () => void) =>
+  (error?: Error | null): void => {
+    if (!error) spent()
+  }
 
 const replaced = (headers: readonly Header[], extra: readonly Header[]): readonly Header[] => {
   const names = new Set(extra.map(([name]) => name.toLowerCase()))

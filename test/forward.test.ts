@@ -1,5 +1,12 @@
 import { once } from 'node:events'
-import { createServer, request as httpRequest, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import {
+  Agent,
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { connect } from 'node:net'
 import { afterAll, afterEach, expect, it } from 'vitest'
@@ -705,6 +712,79 @@ it('waits for a slow caller instead of buffering its answer', async () => {
   socket.pause()
   expect(await stalledAt(flowed)).toBeLessThan(big / 2)
   socket.destroy()
+})
+
+it('says that bytes are spent when the connection has taken them, and never of those that it did not take', async () => {
+  const said: string[] = []
+  const answers = Promise.withResolvers<ServerResponse>()
+  const { port } = await serving((_, response) => answers.resolve(response))
+  const socket = connect(port, '127.0.0.1')
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  const response = await answers.promise
+  const sink = toResponse(response, [])
+  sink.head(200, [], 'OK')
+  // More than both ends of the connection hold; nobody reads.
+  expect(sink.data(Buffer.alloc(big), false, () => said.push('first'))).toBe(false)
+  sink.data(Buffer.alloc(1), false, () => said.push('second'))
+  await stalledAt(() => response.socket?.bytesWritten ?? 0)
+  expect(said).toEqual([])
+  let read = 0
+  socket.on('data', chunk => {
+    read += chunk.length
+  })
+  while (said.length < 2) await once(response, 'drain')
+  expect(said).toEqual(['first', 'second'])
+  socket.pause()
+  sink.data(Buffer.alloc(big), false, () => said.push('third'))
+  await stalledAt(() => read)
+  socket.destroy()
+  await once(response, 'close')
+  expect(said).toEqual(['first', 'second'])
+})
+
+/** Bytes of which no two stretches are the same: what came twice, or from somebody else, is seen. */
+const unlike = (seed: number, size: number): Buffer => {
+  const words = new Uint32Array(size / 4)
+  for (let at = 0; at < words.length; at++) words[at] = Math.imul(at + seed, 2654435761) ^ (seed << 24)
+  return Buffer.from(words.buffer)
+}
+
+it.each([
+  ['with its length', true, []],
+  ['in chunks', false, []],
+  ['that is searched for our credential', true, ['never-in-these-bytes']],
+])('callers who take large answers by fits and starts get every byte of their own: %s', async (_, sized, secrets) => {
+  const size = 24 << 20
+  const bodies = [1, 2, 3].map(seed => unlike(seed, size))
+  const { port: upstream } = await serving((request, response) => {
+    const body = bodies[Number(request.url?.slice(1))] ?? Buffer.alloc(0)
+    if (sized) response.writeHead(200, { 'content-length': size })
+    // In pieces, so that one call reads while another one writes.
+    for (let at = 0; at < size; at += 1 << 20) response.write(body.subarray(at, at + (1 << 20)))
+    response.end()
+  })
+  const { port } = await serving((request, response) => {
+    const asked = sending(upstreamAt(`http://127.0.0.1:${upstream}`), { target: request.url ?? '', secrets })
+    void forward(asked, toResponse(response, []))
+  })
+  const agent = new Agent({ keepAlive: true })
+  const take = async (which: number): Promise<boolean> => {
+    const [response] = (await once(
+      httpRequest({ port, host: '127.0.0.1', path: `/${which}`, agent }).end(),
+      'response',
+    )) as [IncomingMessage]
+    const got: Buffer[] = []
+    let pieces = 0
+    for await (const piece of response) {
+      got.push(piece)
+      if (++pieces % 50 === 0) await new Promise(resolve => setTimeout(resolve, which))
+    }
+    return Buffer.concat(got).equals(bodies[which] ?? Buffer.alloc(1))
+  }
+  // Each twice, so that connections are used again.
+  for (const round of [1, 2])
+    expect([round, await Promise.all(bodies.map((_, which) => take(which)))]).toEqual([round, [true, true, true]])
+  agent.destroy()
 })
 
 it('takes an answer to its end when its caller has gone, if nobody calls the call off', async () => {

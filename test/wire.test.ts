@@ -440,6 +440,45 @@ test('what was read for one caller is never written over for another', async () 
       expect(Buffer.concat(kept).equals(Buffer.alloc(sizes[which] ?? 0, 65 + which))).toBe(true)
 })
 
+test('memory is read into again only when it was said to be spent, and once for each time', async () => {
+  const size = 4 << 20
+  const body = Buffer.from(Uint32Array.from({ length: size / 4 }, (_, at) => at).buffer)
+  const url = await served(socket => {
+    socket.on('data', () => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`)
+      socket.write(body)
+    })
+  })
+  const used = async (spend: (nth: number, spent: () => void) => void): Promise<readonly Buffer[]> => {
+    const kept: Buffer[] = []
+    const transport = pooled(url)
+    const data = (chunk: Buffer, _: () => void, __: boolean, spent?: () => void): boolean => {
+      kept.push(chunk)
+      if (spent !== undefined) spend(kept.length, spent)
+      return true
+    }
+    expect((await ask(transport, {}, { data }).over).words.at(-1)).toBe('end')
+    return kept
+  }
+  const rooms = (kept: readonly Buffer[]): number => new Set(kept.map(({ buffer }) => buffer)).size
+  const all = await used((_, spent) => spent())
+  expect(rooms(all)).toBeLessThan(all.length / 2)
+  // Said twice of one, and of no other: nothing but that one is lost.
+  let second: number | undefined
+  const few = await used((nth, spent) => {
+    second ??= nth
+    if (nth !== second) return
+    spent()
+    spent()
+  })
+  expect(rooms(few)).toBeGreaterThanOrEqual(rooms(await used(() => {})) - 2)
+  const whole = Buffer.concat(few)
+  const lost = few[(second ?? 0) - 1] ?? Buffer.alloc(0)
+  const at = few.slice(0, (second ?? 0) - 1).reduce((sum, { length }) => sum + length, 0)
+  expect(whole.subarray(0, at).equals(body.subarray(0, at))).toBe(true)
+  expect(whole.subarray(at + lost.length).equals(body.subarray(at + lost.length))).toBe(true)
+})
+
 test('a connection that was kept for too long is not used', async () => {
   const recorder = await recording()
   const transport = pooled(recorder.url)

@@ -5,6 +5,7 @@ import { atTurnsEnd } from '../turn.ts'
 import { type Chunked, chunked } from './chunked.ts'
 import type { Answering, Asked } from './exchange.ts'
 import { framing, readHead } from './head.ts'
+import type { Take } from './reading.ts'
 import { bindsConnection } from './request.ts'
 
 const longestHead = 64 * 1024
@@ -18,7 +19,7 @@ const nothing = (): void => {}
 
 export type Connection = {
   /** Is to be given all that is read from the socket, until it is handed over for a tunnel. Without `this`. Never throws. */
-  take(bytes: Buffer): void
+  readonly take: Take
   /** Sends a request, whose head is written already. Only while there is none under way. */
   exchange(asked: Asked, head: string, answering: Answering): void
   /** Ends the connection, if it still serves this exchange. */
@@ -105,11 +106,11 @@ export const connection = (
     if (taker === hearing) flow()
   }
 
-  const give = (piece: Buffer, last = false): void => {
+  const give = (piece: Buffer, last: boolean, spent: (() => void) | undefined): void => {
     if (taker === undefined || asked === undefined) return
     dueAt = within(asked.idleMs)
     resuming ??= last ? nothing : resumeOf(taker)
-    if (taker.data(piece, resuming, last) || paused) return
+    if (taker.data(piece, resuming, last, spent) || paused) return
     paused = true
     // It is not the upstream that keeps us waiting.
     dueAt = Number.POSITIVE_INFINITY
@@ -183,18 +184,18 @@ export const connection = (
   }
 
   /** What one reading brought of a body in chunks is handed over at once, however small they are. */
-  const takeChunks = (read: Buffer, reading: Chunked, promised: boolean): void => {
+  const takeChunks = (read: Buffer, reading: Chunked, promised: boolean, spent: (() => void) | undefined): void => {
     const pieces: Buffer[] = []
     const behind = reading.take(read, pieces)
     const ended = behind !== undefined
     if (pieces.length > 0 || (promised && !ended)) {
       const bytes = pieces.length > 1 ? Buffer.concat(pieces) : (pieces[0] ?? empty)
-      give(bytes, ended && reading.trailers.length === 0)
+      give(bytes, ended && reading.trailers.length === 0, spent)
     }
     if (ended) finish(behind)
   }
 
-  const read = (bytes: Buffer): void => {
+  const read = (bytes: Buffer, spent: (() => void) | undefined): void => {
     if (unwritten) throw new Error('the upstream answered before it was asked')
     const headed = stage === 'head'
     let rest: Buffer | undefined = bytes
@@ -206,18 +207,18 @@ export const connection = (
     // Bytes that nobody asked for.
     if (taker === undefined) return void socket.destroy()
     // The head waits for what comes right behind it: a chunk of which there is not a byte yet must not keep it waiting.
-    if (chunks !== undefined) takeChunks(rest, chunks, headed)
+    if (chunks !== undefined) takeChunks(rest, chunks, headed, spent)
     else if (stage === 'sized') {
       const piece = rest.length <= left ? rest : rest.subarray(0, left)
       left -= piece.length
-      give(piece, left === 0)
+      give(piece, left === 0, spent)
       if (left === 0) finish(rest.length - piece.length)
-    } else give(rest)
+    } else give(rest, false, spent)
   }
 
-  const take = (bytes: Buffer): void => {
+  const take: Take = (bytes, spent) => {
     try {
-      read(bytes)
+      read(bytes, spent)
     } catch (cause) {
       fail(cause)
     }

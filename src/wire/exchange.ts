@@ -31,8 +31,11 @@ export type Answering = {
   interim(status: number, headers: readonly Header[]): void
   /** `more`: what follows is here already, and is handed over before anything else happens. */
   head(status: number, headers: readonly Header[], reason: string, more: boolean): void
-  /** False: no more, please, until `resume` is called. `last`: the body ends with these bytes. */
-  data(chunk: Buffer, resume: () => void, last: boolean): boolean
+  /**
+   * False: no more, please, until `resume` is called. `last`: the body ends with these bytes. `spent`: may be called when nobody will look at
+   * the chunk any more; its memory is then used again.
+   */
+  data(chunk: Buffer, resume: () => void, last: boolean, spent?: () => void): boolean
   end(trailers: readonly Header[]): void
   /** The connection is the taker's from now on, listeners, timeouts and all. */
   upgraded(headers: readonly Header[], socket: Socket): void

@@ -3,7 +3,7 @@ import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { type Connection, connection } from './connection.ts'
 import type { Answering, Asked, CallOff, Transport } from './exchange.ts'
-import { reading } from './reading.ts'
+import { reading, type Take } from './reading.ts'
 import { writeHead } from './request.ts'
 
 export type Place = {
@@ -46,7 +46,7 @@ export const pool = (place: Place): Transport => {
   }
 
   /** @param take is given what is read; undefined: the socket is to be read as a stream */
-  const begin = (take: ((bytes: Buffer) => void) | undefined): Socket => {
+  const begin = (take: Take | undefined): Socket => {
     const { url } = place
     const host = url.hostname.replace(/^\[|\]$/g, '')
     if (url.protocol === 'http:')
@@ -87,7 +87,7 @@ export const pool = (place: Place): Transport => {
   ): ((reason: Error) => void) => {
     let one: Connection | undefined
     const fed = !streamed && place.url.protocol === 'http:'
-    const socket = begin(fed ? bytes => one?.take(bytes) : undefined)
+    const socket = begin(fed ? (bytes, spent) => one?.take(bytes, spent) : undefined)
     opening.add(socket)
     let settled = false
     const settle = (opened: Connection | undefined, cause?: unknown): void => {

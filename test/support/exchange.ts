@@ -67,10 +67,10 @@ export const listening = (more: Partial<Answering> = {}): Listening => {
       say(`head ${status}`)
       more.head?.(status, headers, reason, soon)
     },
-    data(chunk, resume, last) {
+    data(chunk, resume, last, spent) {
       pieces.push(Buffer.from(chunk))
       say('data')
-      return more.data?.(chunk, resume, last) ?? true
+      return more.data?.(chunk, resume, last, spent) ?? true
     },
     end(trailers) {
       more.end?.(trailers)
