@@ -171,9 +171,11 @@ export const startHoldpoint = async (
     audited() {
       const db = new DatabaseSync(join(dir, 'holdpoint.db'), { readOnly: true })
       try {
-        const { n } = db.prepare(`SELECT count(*) AS n FROM log WHERE json LIKE '%"kind":"call.allowed"%'`).get() as {
-          n: number
-        }
+        // A row has many entries. In a text that somebody sent, the quotes are escaped.
+        const mark = '"kind":"call.allowed"'
+        const { n } = db
+          .prepare("SELECT coalesce(sum(length(json) - length(replace(json, ?, ''))), 0) / length(?) AS n FROM log")
+          .get(mark, mark) as { n: number }
         return n
       } finally {
         db.close()

@@ -2,6 +2,7 @@
 // Entries of allowed and refused calls are written in groups (within 50 ms). While the store is away they wait in the spool; when there
 // is none, or it is full, calls that would need an entry are refused: what cannot be recorded does not happen.
 import { randomBytes } from 'node:crypto'
+import { type CallEntry, groundText, ownText, whoText } from './entry-text.ts'
 import { HoldpointError } from './errors.ts'
 import type { Log as ProgramLog } from './log.ts'
 import type { Caller, Entry, Hold, Reviewer } from './nouns.ts'
@@ -21,8 +22,8 @@ const closeMs = 10_000
 export type Recorder = {
   /** The text of an entry for a move or an opening. */
   entry(entry: Entry): string
-  /** Records a call that is allowed; the entry is the recorder's from then on. @throws audit_unavailable */
-  allowed(entry: Entry): Allowed
+  /** Records a call that is allowed. @throws audit_unavailable */
+  allowed(entry: CallEntry): Allowed
   /** Records anything else that has no hold. @throws audit_unavailable */
   note(entry: Entry): void
   /** Counts a call without a verified caller: one entry per minute, address and code. */
@@ -42,8 +43,27 @@ export type Allowed = {
   failed(code: string): void
 }
 
-// `taken`: its text is on its way, so nothing can join the entry any more. `written`: it is safe.
-type Waiting = { entry: Entry; readonly at: string; readonly number: number; taken: boolean; written: boolean }
+// An entry that waits, and what its call knows it by: one object with functions that all share, since every allowed call makes one. Its
+// text is made at once: what waits 50 ms outlives a collection, and one text is less to carry along than the objects it is made of.
+type Waiting = {
+  /** The entry as JSON, but for what follows here. */
+  text: string
+  /** Who calls, and under which rule: members of the entry that many have in common, each with a comma before it. */
+  readonly who: string
+  readonly ground: string
+  readonly call: string | undefined
+  status: number | undefined
+  code: string | undefined
+  readonly number: number
+  readonly at: string
+  /** Its text is on its way, so nothing can join the entry any more. */
+  taken: boolean
+  /** It is written, or spooled. */
+  safe: boolean
+  written: Promise<void> | undefined
+  readonly answered: (status: number) => void
+  readonly failed: (code: string) => void
+}
 
 export const recorder = (options: {
   readonly log: Log
@@ -66,8 +86,11 @@ export const recorder = (options: {
   // `number` counts what waits in memory on its way, so that an entry lost with this process shows as a gap.
   // Every call comes by here: what is the same for all is put behind the entry's own text.
   const after = JSON.stringify(origin).slice(1, -1)
-  const text = ({ entry, at, number: n }: Waiting): string =>
-    `${JSON.stringify(entry).slice(0, -1)},${after},"number":${n},"recordedAt":"${at}"}`
+  const textOf = ({ text, who, ground, status, code, at, number: n }: Waiting): string => {
+    const end = code === undefined ? '' : `,"code":${JSON.stringify(code)}`
+    const answer = status === undefined ? '' : `,"status":${status}`
+    return `${text.slice(0, -1)}${who}${ground}${answer}${end},${after},"number":${n},"recordedAt":"${at}"}`
+  }
 
   const schedule = (afterMs: number): void => {
     if (timer !== undefined || closed) return
@@ -120,11 +143,11 @@ export const recorder = (options: {
   const write = async (): Promise<void> => {
     while (waiting.length > 0 || spool?.waits()) {
       const group = waiting.slice(0, groupSize)
-      const texts = group.map(text)
+      const texts = group.map(textOf)
       for (const item of group) item.taken = true
       const written = (): void => {
         waiting = waiting.slice(group.length)
-        for (const item of group) item.written = true
+        for (const item of group) item.safe = true
       }
       try {
         if (spool?.waits()) await spool.drain(append)
@@ -173,19 +196,49 @@ export const recorder = (options: {
       { retryAfterS: 1, cause: why },
     )
 
-  const push = (entry: Entry): Waiting => {
+  const push = (text: string, who = '', ground = '', call?: string): Waiting => {
     if (waiting.length >= waitingMax || (why !== undefined && !spool?.hasRoom())) {
       throw unwritten()
     }
-    return add(entry)
+    return add(text, who, ground, call)
   }
 
-  const add = (entry: Entry): Waiting => {
-    const item = { entry, at: isoOf(options.clock()), number: ++number, taken: false, written: false }
+  const add = (text: string, who: string, ground: string, call: string | undefined): Waiting => {
+    const item: Waiting = {
+      text,
+      who,
+      ground,
+      call,
+      status: undefined,
+      code: undefined,
+      number: ++number,
+      at: isoOf(options.clock()),
+      taken: false,
+      safe: false,
+      written: undefined,
+      answered,
+      failed,
+    }
     waiting.push(item)
     if (waiting.length >= groupSize) void writeAll()
     else schedule(flushMs)
     return item
+  }
+
+  const answered = function (this: Waiting, status: number): void {
+    if (this.taken) later(this.call, { status })
+    else this.status = status
+  }
+  const failed = function (this: Waiting, code: string): void {
+    if (this.taken) later(this.call, { code })
+    else this.code = code
+  }
+  const later = (call: string | undefined, end: Pick<Entry, 'status'> | Pick<Entry, 'code'>): void => {
+    try {
+      push(JSON.stringify({ kind: 'call.answered', call, ...end }))
+    } catch {
+      // The call itself is on record; what became of it can be lost with the log.
+    }
   }
 
   const minute = setInterval(() => countsOut(), 60_000)
@@ -193,7 +246,7 @@ export const recorder = (options: {
   const countsOut = (): void => {
     for (const [key, { address, code, count }] of counts) {
       try {
-        push({ kind: 'calls.refused', address, code, count })
+        push(JSON.stringify({ kind: 'calls.refused', address, code, count }))
       } catch {
         return
       }
@@ -201,13 +254,14 @@ export const recorder = (options: {
     }
   }
 
-  const surely = async (item: Waiting): Promise<void> => {
+  const surely = async (item: Waiting, entry: CallEntry): Promise<void> => {
     await writeAll()
-    if (item.written) return
+    if (item.safe) return
     // If it is written in the end after all, the log says what became of the call; a text that is on its way cannot be changed.
-    const refused = { kind: 'call.refused', code: 'audit_unavailable' } as const
-    if (item.taken) add({ ...item.entry, ...refused })
-    else Object.assign(item.entry, refused)
+    const text = ownText({ ...entry, kind: 'call.refused' })
+    const refused = item.taken ? add(text, item.who, item.ground, item.call) : item
+    refused.text = text
+    refused.code = 'audit_unavailable'
     throw new HoldpointError(
       'audit_unavailable',
       'The audit entry of this call could not be written (audit.strict), so it was not let through. Try again.',
@@ -218,24 +272,11 @@ export const recorder = (options: {
   return {
     entry: entry => JSON.stringify({ ...entry, ...origin }),
     allowed(entry) {
-      const item = push(entry)
-      const finish = (more: Pick<Entry, 'status'> | Pick<Entry, 'code'>): void => {
-        if (!item.taken) Object.assign(item.entry, more)
-        else {
-          try {
-            push({ kind: 'call.answered', ...(entry.call === undefined ? {} : { call: entry.call }), ...more })
-          } catch {
-            // The call itself is on record; what became of it can be lost with the log.
-          }
-        }
-      }
-      return {
-        written: options.strict() ? surely(item) : undefined,
-        answered: status => finish({ status }),
-        failed: code => finish({ code }),
-      }
+      const item = push(ownText(entry), whoText(entry.caller), groundText(entry), entry.call)
+      if (options.strict()) item.written = surely(item, entry)
+      return item
     },
-    note: entry => void push(entry),
+    note: entry => void push(JSON.stringify(entry)),
     count(address, code) {
       const key = `${address} ${code}`
       const counted = counts.get(key)
@@ -268,13 +309,17 @@ export const recorder = (options: {
   }
 }
 
-/** What every entry about a caller says of them. */
-export const whoCalls = (caller: Caller): NonNullable<Entry['caller']> => ({
-  issuer: caller.issuer,
-  subject: caller.subject,
-  kind: caller.kind,
-  ...(caller.client === undefined ? {} : { client: caller.client }),
-})
+const callers = new WeakMap<Caller, NonNullable<Entry['caller']>>()
+
+/** What every entry about a caller says of them: one object for all of a caller's calls. */
+export const whoCalls = (caller: Caller): NonNullable<Entry['caller']> => {
+  const known = callers.get(caller)
+  if (known !== undefined) return known
+  const { issuer, subject, kind, client } = caller
+  const who = { issuer, subject, kind, ...(client === undefined ? {} : { client }) }
+  callers.set(caller, who)
+  return who
+}
 
 /** What every entry about a hold says of it. */
 export const aboutHold = (head: Hold['head']): Omit<Entry, 'kind'> => ({

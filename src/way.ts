@@ -2,6 +2,7 @@
 import type { Buffer } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parseBody } from './body.ts'
+import type { CallEntry } from './entry-text.ts'
 import { HoldpointError } from './errors.ts'
 import type { Sending } from './forward.ts'
 import { valuesOf } from './headers.ts'
@@ -141,26 +142,22 @@ export const whenGone = (response: ServerResponse, act: () => void): (() => void
   return () => void response.off('close', closed)
 }
 
-// Every call has an entry, so this one is grown in place instead of being spread together.
+// Every call makes one of it, so it is one literal: what is not known is undefined, and not in the entry's text.
 export const aboutCall = (
   { call, caller, settings, upstream, action, rule, trace = traceOf(call) }: Known,
   kind: Entry['kind'],
-): Entry => {
-  const entry: { -readonly [K in keyof Entry]: Entry[K] } = {
+): CallEntry =>
+  ({
     kind,
     call: call.id,
-    caller: whoCalls(caller),
     method: call.method,
     address: call.address,
+    upstream: upstream?.name,
+    action,
+    trace,
+    caller: whoCalls(caller),
     config: settings.hash,
-  }
-  if (upstream !== undefined) entry.upstream = upstream.name
-  if (action !== undefined) entry.action = action
-  if (rule !== undefined) {
-    entry.rule = rule.name
-    entry.ruleHash = rule.hash
-    if (rule.controls.length > 0) entry.controls = rule.controls
-  }
-  if (trace !== undefined) entry.trace = trace
-  return entry
-}
+    rule: rule?.name,
+    ruleHash: rule?.hash,
+    controls: rule === undefined || rule.controls.length === 0 ? undefined : rule.controls,
+  }) as CallEntry

@@ -49,6 +49,8 @@ const callersTable = `
 export type Database = {
   row<Row>(text: string, ...values: SQLInputValue[]): Row | undefined
   rows<Row>(text: string, ...values: SQLInputValue[]): Row[]
+  /** Row by row, as far as somebody asks. */
+  each<Row>(text: string, ...values: SQLInputValue[]): Iterable<Row>
   /** Answers how many rows it changed. Inside a step only. */
   write(text: string, ...values: SQLInputValue[]): number
   /** Does all of `act` or nothing of it; answers when it is on disk. */
@@ -150,6 +152,7 @@ export const openDatabase = (path: string, written: () => void): Database => {
   return {
     row: <Row>(text: string, ...values: SQLInputValue[]) => sql(text).get(...values) as Row | undefined,
     rows: <Row>(text: string, ...values: SQLInputValue[]) => sql(text).all(...values) as Row[],
+    each: <Row>(text: string, ...values: SQLInputValue[]) => sql(text).iterate(...values) as Iterable<Row>,
     write: (text, ...values) => Number(sql(text).run(...values).changes),
     step,
     async look(act) {

@@ -5,17 +5,9 @@ import { live, next, type State } from '../states.ts'
 import { openDatabase } from './database.ts'
 import { follow, newBell, type Reach } from './follow.ts'
 import { never, type Place, pageStart, placeText } from './place.ts'
+import { sqliteLog } from './sqlite-log.ts'
 import { sqliteOutbox } from './sqlite-outbox.ts'
-import {
-  type LogEntry,
-  type Move,
-  type Moved,
-  type Opened,
-  type Opening,
-  quiet,
-  type Store,
-  type StoredHold,
-} from './store.ts'
+import { type Move, type Moved, type Opened, type Opening, quiet, type Store, type StoredHold } from './store.ts'
 
 const eventsKept = 10_000
 const dayMs = 86_400_000
@@ -54,8 +46,7 @@ export const sqliteStore = async (options: {
 
   const { row, rows, write, step, look } = db
 
-  const append = (now: number, entry: string): void =>
-    void write('INSERT INTO log (at, json) VALUES (?, ?)', now, entry)
+  const { log, add } = sqliteLog(db, clock)
 
   const publish = (hold: string, state: State, rev: number, facts: HoldFacts): void => {
     write('INSERT INTO events (hold, state, rev, async) VALUES (?, ?, ?, ?)', hold, state, rev, facts.async ? 1 : 0)
@@ -143,7 +134,7 @@ export const sqliteStore = async (options: {
         fingerprint,
         now + opening.idempotency.keepMs,
       )
-    append(now, opening.entry)
+    add(now, [opening.entry])
     publish(opening.id, 'pending', 1, facts)
     return { word: 'opened', id: opening.id, rev: 1 }
   }
@@ -200,7 +191,7 @@ export const sqliteStore = async (options: {
       write('DELETE FROM remembered WHERE fingerprint = ? AND hold = ?', hold.fingerprint, hold.id)
     if (asked.denial !== undefined) for (const key of asked.denial.keys) deny(now, key, asked.denial)
     if (swap !== undefined) write('INSERT OR REPLACE INTO shelf VALUES (?, ?, ?)', swap.key, swap.becomes, swap.untilAt)
-    if (asked.entry !== undefined) append(now, asked.entry)
+    if (asked.entry !== undefined) add(now, [asked.entry])
     if (!quiet.has(asked.move)) publish(hold.id, to, rev, facts)
     return { word: 'moved', rev, state: to, fence, now }
   }
@@ -343,27 +334,7 @@ export const sqliteStore = async (options: {
             )?.value,
         ),
     },
-    log: {
-      append: entries =>
-        step(() => {
-          const now = clock()
-          let at = 0
-          // Many rows of one statement cost less than half of many statements.
-          for (; at + together <= entries.length; at += together)
-            write(appendTogether, ...entries.slice(at, at + together).flatMap(entry => [now, entry]))
-          for (const entry of entries.slice(at)) append(now, entry)
-        }),
-      read: (after, limit) =>
-        look(() => rows<LogEntry>('SELECT * FROM log WHERE seq > ? ORDER BY seq LIMIT ?', after, limit)),
-      newest: (before, limit) =>
-        look(() =>
-          rows<LogEntry>(
-            'SELECT * FROM log WHERE seq < ? ORDER BY seq DESC LIMIT ?',
-            before ?? Number.MAX_SAFE_INTEGER,
-            limit,
-          ),
-        ),
-    },
+    log,
     shelf: {
       get: key => look(() => shelved(key)),
       put: (key, value, { ttlMs, when } = {}) =>
@@ -393,9 +364,6 @@ export const sqliteStore = async (options: {
     outbox: sqliteOutbox(db, clock),
   }
 }
-
-const together = 25
-const appendTogether = `INSERT INTO log (at, json) VALUES ${Array(together).fill('(?, ?)').join(', ')}`
 
 const withFacts = (facts: HoldFacts, changes: Move['facts'] = {}): HoldFacts => {
   const said = Object.entries(changes).filter(([, value]) => value !== undefined)

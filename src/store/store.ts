@@ -181,7 +181,7 @@ export type Holds = {
 
 /** The audit log in the store: the store fixes order and time. */
 export type Log = {
-  /** Appends entries (JSON texts) in order, in one step. */
+  /** Appends entries (JSON texts of one line each) in order, in one step. */
   append(entries: readonly string[]): Promise<void>
   /** Entries with a sequence number greater than `after`, oldest first. */
   read(after: number, limit: number): Promise<readonly LogEntry[]>

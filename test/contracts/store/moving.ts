@@ -317,7 +317,7 @@ export const moving = (bench: () => Bench): void => {
       expect(await store.log.newest(1, 9)).toEqual([])
     })
 
-    test.each([24, 25, 26, 75, 260])('%i entries of one step keep their order', async count => {
+    test.each([99, 100, 101, 260])('%i entries of one step keep their order', async count => {
       const { store, twin } = bench()
       const texts = Array.from({ length: count }, (_, n) => `{"n":${n}}`)
       await Promise.all([store.log.append(texts), store.log.append(texts)])
