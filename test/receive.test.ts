@@ -301,3 +301,67 @@ describe('upgrades', () => {
     expect(endToEnd(call).map(([name]) => name)).toEqual(['Sec-WebSocket-Version', 'Sec-WebSocket-Key'])
   })
 })
+
+describe('a head on a connection that had others', () => {
+  const pool: readonly Head[] = [
+    {},
+    { lines: ['Accept: */*'] },
+    { lines: ['accept: */*'] },
+    { lines: ['Accept: */* '] },
+    { lines: ['Authorization: Bearer a'] },
+    { lines: ['Authorization: Bearer b'] },
+    { lines: ['Authorization: Bearer a', 'Authorization: Bearer a'] },
+    { lines: ['Content-Length: 5'] },
+    { lines: ['Content-Length: 05'] },
+    { lines: ['Transfer-Encoding: chunked'] },
+    { lines: ['Transfer-Encoding: chunked'], version: '1.0' },
+    { lines: ['Connection: x-a', 'X-A: 1'] },
+    { lines: ['Connection: authorization', 'Authorization: Bearer a'] },
+    { lines: ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'] },
+    { lines: ['Expect: 100-continue'] },
+    { lines: ['Expect: 200-ok'] },
+    { lines: ['X-A: \u0001'] },
+    { host: null },
+    { host: 'other' },
+    { host: 'a b' },
+  ]
+  const methodsTried = ['GET', 'HEAD', 'POST', 'OPTIONS', 'TRACE']
+  const targetsTried = ['/', '/a', '*', '/a b', `/${'a'.repeat(9000)}`]
+  const said = (take: () => Call): object => {
+    try {
+      const { id: _, receivedAt: __, ...call } = take()
+      return call
+    } catch (error) {
+      if (error instanceof HoldpointError) return { code: error.code, detail: error.detail }
+      throw error
+    }
+  }
+
+  it('is read as on a new one', () => {
+    const one = fc.record({
+      head: fc.constantFrom(...pool),
+      method: fc.constantFrom(...methodsTried),
+      target: fc.constantFrom(...targetsTried),
+      limit: fc.constantFrom(40, 100, 100_000),
+    })
+    fc.assert(
+      fc.property(fc.array(one, { minLength: 2, maxLength: 6 }), all => {
+        const line = {}
+        for (const { head, method, target, limit } of all) {
+          const asked = { ...head, method, target }
+          expect(said(() => callOf(asked, limit, line))).toEqual(said(() => callOf(asked, limit)))
+        }
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  it('stands in the same array if its lines are the same, and in another one if they are not', () => {
+    const line = {}
+    const [a, b] = [{ lines: ['X-A: 1'] }, { lines: ['X-A: 2'] }]
+    const first = callOf(a, 1000, line).headers
+    expect(callOf({ ...a, target: '/other', method: 'POST' }, 1000, line).headers).toBe(first)
+    expect(callOf(b, 1000, line).headers).not.toBe(first)
+    expect(callOf(a, 1000, {}).headers).not.toBe(first)
+  })
+})

@@ -42,7 +42,12 @@ export const sqliteStore = async (options: {
   const clock = options.clock ?? Date.now
   const bell = newBell()
   const closing = new AbortController()
-  const db = openDatabase(options.path, bell.ring)
+  // Most transactions are entries of the log: nobody waits for those.
+  let published = false
+  const db = openDatabase(options.path, () => {
+    if (published) bell.ring()
+    published = false
+  })
 
   const { row, rows, write, step, look } = db
 
@@ -51,6 +56,7 @@ export const sqliteStore = async (options: {
   const publish = (hold: string, state: State, rev: number, facts: HoldFacts): void => {
     write('INSERT INTO events (hold, state, rev, async) VALUES (?, ?, ?, ?)', hold, state, rev, facts.async ? 1 : 0)
     write('DELETE FROM events WHERE id <= last_insert_rowid() - ?', eventsKept)
+    published = true
   }
 
   let sweptAt = Number.NaN

@@ -1,4 +1,5 @@
 // The head of a request as it goes to an upstream: fresh Host, Connection and framing, everything else exactly as it was given.
+import { nameOf } from '../names.ts'
 import type { Header } from '../nouns.ts'
 import type { Asked } from './exchange.ts'
 
@@ -21,11 +22,12 @@ const contentful: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY'
  * Does this request sign its connection in, and not only itself? NTLM does, and Negotiate may (RFC 4559 §6): whoever came next on it would
  * be taken for the same person.
  */
-export const bindsConnection = (headers: readonly Header[]): boolean =>
-  headers.some(
-    ([name, value]) =>
-      name.length === 13 && name.toLowerCase() === 'authorization' && /^[\t ]*(?:ntlm|negotiate)/i.test(value),
-  )
+export const bindsConnection = (headers: readonly Header[]): boolean => {
+  for (const [name, value] of headers)
+    if (name.length === 13 && name.toLowerCase() === 'authorization' && /^[\t ]*(?:ntlm|negotiate)/i.test(value))
+      return true
+  return false
+}
 
 /** @param host of the upstream, with its port where that is not the usual one. @throws if it could be read as anything but one head */
 export const writeHead = (asked: Asked, host: string): string => {
@@ -40,9 +42,8 @@ export const writeHead = (asked: Asked, host: string): string => {
   // Joined in the end: a head that grows line by line is a tree of strings, and costs twice its size again.
   const lines: string[] = []
   for (const [name, value] of asked.headers) {
-    const lower = name.toLowerCase()
-    // Not of the lower case: there are letters outside of ASCII that lower case brings into it.
-    if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name) || /[^\t\x20-\x7e\x80-\xff]/.test(value) || ours.has(lower))
+    const { lower, valid } = nameOf(name)
+    if (!valid || /[^\t\x20-\x7e\x80-\xff]/.test(value) || ours.has(lower))
       throw new Error(`the header ${JSON.stringify(name)} cannot be sent as it is`)
     if (lower !== 'host') lines.push(name, ': ', value, '\r\n')
     else if (named === undefined) named = value
