@@ -107,10 +107,19 @@ export const startHoldpoint = async (
     readonly config?: object
     /** So many processes, on both cores; they need Redis as the store. */
     readonly workers?: number
+    /** What tells it from another one with as many rules. */
+    readonly name?: string
   } = {},
 ): Promise<Holdpoint> => {
   const { workers } = options
-  const dir = join(place.dir, workers === undefined ? `holdpoint-${ruleCount}` : `holdpoint-${workers}-workers`)
+  const name =
+    options.name ??
+    (workers !== undefined
+      ? `holdpoint, ${workers} workers (Redis, both cores)`
+      : ruleCount === 20
+        ? 'holdpoint'
+        : `holdpoint, ${ruleCount} rules`)
+  const dir = join(place.dir, name.replaceAll(/[^a-z0-9]+/g, '-'))
   await mkdir(dir)
   const [port, console] = [await place.port(), await place.port()]
   await writeFile(join(dir, 'rules.yaml'), JSON.stringify({ rules: rules(ruleCount) }))
@@ -159,12 +168,7 @@ export const startHoldpoint = async (
   )
   const startMs = performance.now() - startedAt
   return {
-    name:
-      workers !== undefined
-        ? `holdpoint, ${workers} workers (Redis, both cores)`
-        : ruleCount === 20
-          ? 'holdpoint'
-          : `holdpoint, ${ruleCount} rules`,
+    name,
     port,
     running,
     startMs,
