@@ -85,6 +85,8 @@ export const gate = (parts: Parts): Gate => {
     try {
       const sent = receive(way.request, way.settings.gate.limits)
       way.call = sent
+      if (sent.target === '*')
+        throw new HoldpointError('malformed', 'target: "*" asks about the server itself; name a path.')
       const routed = route(sent, way.settings)
       const received = routed === undefined ? sent : (kindOf(routed.upstream).admit?.(sent, routed.upstream) ?? sent)
       way.call = received
@@ -131,8 +133,6 @@ export const gate = (parts: Parts): Gate => {
   // Nothing waits unless it has to: most calls are on to their upstream in the turn they came in.
   const follow = (way: Way): Promise<void> | void => {
     const { received, routed, readings } = admit(way)
-    if (received.target === '*')
-      throw new HoldpointError('malformed', 'target: "*" asks about the server itself; name a path.')
     if (isPublic(received.path)) return publicEndpoint(parts, way.settings, received, way.response)
     const upstream = routed?.upstream
     const known = parts.identify.known(received, upstream, way.settings)

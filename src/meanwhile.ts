@@ -65,8 +65,8 @@ export const meanwhile = (
     informational(status, headers) {
       if (!open()) plain.informational(status, headers)
     },
-    data(chunk) {
-      if (answer === 'plain') return plain.data(chunk)
+    data(chunk, _last, spent) {
+      if (answer === 'plain') return plain.data(chunk, false, spent)
       if (answer === undefined || answer === 'over') return true
       try {
         return write(answer.data(chunk))

@@ -91,7 +91,7 @@ type Read = Pick<Call, 'headers' | 'host' | 'contentLength' | 'address'> & {
 
 // A caller sends the same lines again and again on its connection. They are read once, and stand in the same array each time, by which
 // others may know what they have read in them.
-const latest = new WeakMap<Socket, Read>()
+const latest = new WeakMap<Socket, Read | undefined>()
 
 const readBefore = ({ rawHeaders, httpVersion, socket }: IncomingMessage): Read | undefined => {
   const read = latest.get(socket)
@@ -112,7 +112,8 @@ const readLines = ({ rawHeaders, httpVersion, socket }: IncomingMessage, lines: 
   const peer = socket.remoteAddress ?? refuse('connection: it is already closed')
   const address = peer.replace(/^::ffff:(?=\d+\.)/, '')
   const read = { raw: rawHeaders, httpVersion, lines, values, named, headers, host, contentLength, address }
-  latest.set(socket, read)
+  // Most who wait for an approval sent nothing before it: for them nothing is kept.
+  latest.set(socket, latest.has(socket) ? read : undefined)
   return read
 }
 

@@ -37,7 +37,10 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[], s
       }
     },
     data(chunk: Buffer, last = false, spent?: () => void): boolean {
-      if (response.destroyed) return true
+      if (response.destroyed) {
+        spent?.()
+        return true
+      }
       if (last) {
         ending = true
         atTurnsEnd(() => response.end(chunk))

@@ -740,6 +740,9 @@ it('says that bytes are spent when the connection has taken them, and never of t
   socket.destroy()
   await once(response, 'close')
   expect(said).toEqual(['first', 'second'])
+  // What comes for a caller that has gone is thrown away at once.
+  sink.data(Buffer.alloc(1), false, () => said.push('fourth'))
+  expect(said).toEqual(['first', 'second', 'fourth'])
 })
 
 /** Bytes of which no two stretches are the same: what came twice, or from somebody else, is seen. */

@@ -72,15 +72,36 @@ test('events are kept over a restart: a reader goes on after what it saw last', 
   await second.close()
 })
 
+test('goes on with a file of version 1, and makes it one of its own', async () => {
+  const path = join(dir, 'older.db')
+  await (await sqliteStore({ path })).close()
+  const db = new DatabaseSync(path)
+  db.exec('UPDATE schema SET version = 1')
+  db.exec(`INSERT INTO log (at, json) VALUES (1, '{"kind":"a"}'), (2, '{"kind":"b"}')`)
+  db.close()
+  const store = await sqliteStore({ path })
+  await store.log.append(['{"kind":"c"}', '{"kind":"d"}'])
+  expect((await store.log.read(0, 10)).map(({ seq, json }) => [seq, json])).toEqual([
+    [1, '{"kind":"a"}'],
+    [2, '{"kind":"b"}'],
+    [3, '{"kind":"c"}'],
+    [4, '{"kind":"d"}'],
+  ])
+  await store.close()
+  const after = new DatabaseSync(path)
+  expect(after.prepare('SELECT version FROM schema').get()).toEqual({ version: 2 })
+  after.close()
+})
+
 test('does not touch what a newer Holdpoint wrote', async () => {
   const path = join(dir, 'newer.db')
   await (await sqliteStore({ path })).close()
   const db = new DatabaseSync(path)
-  db.exec('UPDATE schema SET version = 2')
+  db.exec('UPDATE schema SET version = 3')
   db.close()
   await expect(sqliteStore({ path })).rejects.toMatchObject({
     code: 'store_unavailable',
-    detail: expect.stringContaining('schema version 2'),
+    detail: expect.stringContaining('schema version 3'),
   })
 })
 

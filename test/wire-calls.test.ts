@@ -458,3 +458,17 @@ describe('TLS', () => {
     expect(recorder.connections.join('')).not.toContain('GET')
   })
 })
+
+test.each([
+  ['on a connection that is kept', true],
+  ['on a new one', false],
+])('a call that is called off in the turn in which it was asked was surely not sent: %s', async (_, kept) => {
+  const recorder = await recording()
+  const transport = pooled(recorder.url)
+  if (kept) await ask(transport).over
+  const off = ask(transport, { target: '/off' })
+  off.callOff(new Error('gone'))
+  expect((await off.over).words).toEqual(['failed'])
+  expect((await ask(transport).over).words.at(-1)).toBe('end')
+  expect(recorder.requests.map(request => request.target)).not.toContain('/off')
+})

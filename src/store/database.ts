@@ -8,7 +8,8 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { HoldpointError } from '../errors.ts'
 import { outboxTable } from './sqlite-outbox.ts'
 
-const version = 1
+// In version 1 each entry of the log had a row of its own, which reads the same today.
+const version = 2
 
 const schema = `
   CREATE TABLE schema (version INTEGER NOT NULL) STRICT;
@@ -193,7 +194,8 @@ const openFile = (path: string): DatabaseSync => {
     else if (!tables.some(({ name }) => name === 'schema'))
       throw unusable('belongs to another program: name a file of its own for Holdpoint')
     const found = Number(db.prepare('SELECT version FROM schema').get()?.version)
-    if (found !== version)
+    if (found === 1) db.exec(`UPDATE schema SET version = ${version}`)
+    else if (found !== version)
       throw unusable(
         `has schema version ${found}, and this Holdpoint knows ${version}: start the Holdpoint that wrote it, or a newer one`,
       )

@@ -236,6 +236,16 @@ export const connection = (
   }
   socket.on('end', onEnd).on('error', onError).on('close', onClose)
 
+  const starts = (answering: Answering): boolean => {
+    try {
+      answering.started()
+      return true
+    } catch (cause) {
+      fail(cause)
+      return false
+    }
+  }
+
   const put = (head: string, body: Uint8Array | undefined): void => {
     unwritten = false
     sent = true
@@ -305,18 +315,13 @@ export const connection = (
       taker = answering
       sent = false
       dueAt = within(request.headersMs)
-      try {
-        answering.started()
-      } catch (cause) {
-        return fail(cause)
-      }
       const { body } = request
       if (body === undefined || body instanceof Uint8Array) {
         unwritten = true
         atTurnsEnd(() => {
-          if (taker === answering) put(head, body)
+          if (taker === answering && starts(answering)) put(head, body)
         })
-      } else {
+      } else if (starts(answering)) {
         socket.write(head, 'latin1')
         void pour(body, request, answering)
       }

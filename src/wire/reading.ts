@@ -2,6 +2,7 @@
 // a small answer more than its bytes do, and a large one more than sending it. Here all connections read into one room, and what came is
 // copied out of it at once. One to which much comes reads on into a room of its own, which is read into again once its bytes are spent.
 import type { OnReadOpts } from 'node:net'
+import { flowed } from '../flow.ts'
 
 const roomBytes = 64 * 1024
 /** As much is not copied. */
@@ -23,7 +24,7 @@ export const reading = (take: Take): OnReadOpts => {
       const much = size >= muchBytes
       // What came last of much is little: then the room of its own goes, too.
       if (!much) spares = []
-      next = much ? (spares.pop() ?? Buffer.allocUnsafeSlow(roomBytes)) : room
+      next = much ? (spares.pop() ?? freshRoom()) : room
       if (much && own !== room) take(own.subarray(0, size), onceOnly(own))
       else take(copied(own, size))
       return true
@@ -38,6 +39,12 @@ export const reading = (take: Take): OnReadOpts => {
       spent = true
     }
   }
+}
+
+// Those that nobody says are spent are for the collector, which does not hurry.
+const freshRoom = (): Buffer<ArrayBuffer> => {
+  flowed(roomBytes)
+  return Buffer.allocUnsafeSlow(roomBytes)
 }
 
 const copied = (from: Buffer, size: number): Buffer => {
