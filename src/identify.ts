@@ -86,9 +86,9 @@ export const identifier = (options: {
 
   const hashOf = (token: string): string => digest('sha256', token, 'base64')
 
-  /** Who a token with this hash stands for that was verified before, if it still does. */
-  const recall = (hash: string, settings: Settings): Verified | undefined => {
-    const found = remembered.get(settings)?.get(hash)
+  /** Who a token stands for that was verified before, if it still does. */
+  const recall = (token: string, settings: Settings): Verified | undefined => {
+    const found = remembered.get(settings)?.get(hashOf(token))
     if (found === undefined) return undefined
     const now = clock()
     // A key that its issuer withdraws stops serving with the next set of keys, also for tokens that were verified before.
@@ -98,8 +98,7 @@ export const identifier = (options: {
 
   /** Who a token stands for. `fresh`: nothing that is only remembered of an opaque one counts. */
   const verify = async (token: string, settings: Settings, fresh: boolean, refuse: Refuse): Promise<Verified> => {
-    const hash = hashOf(token)
-    const found = recall(hash, settings)
+    const found = recall(token, settings)
     if (found !== undefined) return found
     const now = clock()
     refuseHuge(token, refuse)
@@ -131,7 +130,7 @@ export const identifier = (options: {
     const known = remembered.get(settings) ?? new Map<string, Remembered>()
     remembered.set(settings, known)
     if (known.size >= rememberCount) known.delete(known.keys().next().value ?? '')
-    known.set(hash, one)
+    known.set(hashOf(token), one)
     return one
   }
 
@@ -168,20 +167,9 @@ export const identifier = (options: {
     return told(shown, verified, call)
   }
 
-  // Header lines that come again on a connection are the same array (receive.ts): which token stands in them is looked for once.
-  const found = new WeakMap<Call['headers'], Found>()
-  const foundIn = (call: Call, upstream: Upstream | undefined, settings: Settings): Found => {
-    const before = found.get(call.headers)
-    if (before !== undefined && before.of === upstream && before.scope === call.scope) return before
-    const shown = tokenOf(call, upstream, settings)
-    const now = { shown, hash: hashOf(shown.token), of: upstream, scope: call.scope }
-    found.set(call.headers, now)
-    return now
-  }
-
   const knownOne = (call: Call, upstream: Upstream | undefined, settings: Settings): Identified | undefined => {
-    const { shown, hash } = foundIn(call, upstream, settings)
-    const verified = recall(hash, settings)
+    const shown = tokenOf(call, upstream, settings)
+    const verified = recall(shown.token, settings)
     if (verified === undefined || boundTo(verified.caller, verified.issuer, shown, call, settings) !== undefined)
       return undefined
     return told(shown, verified, call)
@@ -198,14 +186,6 @@ export const identifier = (options: {
         return why === undefined ? [] : [`issuer ${issuer.name}: ${why}`]
       }),
   })
-}
-
-/** A token and its hash, and all that it depends on where a token is found. */
-type Found = {
-  readonly shown: Shown
-  readonly hash: string
-  readonly of: Upstream | undefined
-  readonly scope: Call['scope'] | undefined
 }
 
 const isLive = (caller: Caller, now: number): boolean => now < caller.expiresAt + skewS * 1000

@@ -45,18 +45,22 @@ const refuse: (detail: string) => never = detail => {
 export const receive = (request: IncomingMessage, limits: { readonly header: number }): Call => {
   const { method = '', url: target = '', httpVersion } = request
   if (httpVersion !== '1.1' && httpVersion !== '1.0') refuse('request line: use HTTP/1.1')
-  const before = readBefore(request)
-  const lines = before?.lines ?? headerLines(request.rawHeaders)
+  const lines = headerLines(request.rawHeaders)
   refuseTooLarge(target, method, lines, limits.header)
   if (!methods.has(method)) {
     const allow = [...methods].join(', ')
     throw new HoldpointError('method_not_allowed', `method: use one of ${allow}`, { headers: { Allow: allow } })
   }
-  const read = before ?? readLines(request, lines)
-  const { host, contentLength, headers, address } = read
+  const values = refuseDuplicates(lines)
+  const host = hostOf(values.get('host') ?? refuse('Host: send exactly one'))
+  const contentLength = framing(values, httpVersion)
   if (contentLength !== 0 && (method === 'HEAD' || method === 'OPTIONS'))
     refuse(`body: ${method} has none; send it without`)
-  const upgrade = readUpgrade(method, httpVersion, read)
+  const expect = values.get('expect')
+  if (expect !== undefined && expect.toLowerCase() !== '100-continue')
+    refuse('Expect: only 100-continue is known; leave it out')
+  const named = nominated(lines)
+  const upgrade = readUpgrade(method, httpVersion, lines, values, named, contentLength)
   const clientCertificate = certificateOf(request.socket)
   const { path, rawPath, rawQuery, query } = target === '*' && method === 'OPTIONS' ? wholeServer : parseTarget(target)
   const call: { -readonly [K in keyof Call]: Call[K] } = {
@@ -69,8 +73,11 @@ export const receive = (request: IncomingMessage, limits: { readonly header: num
     rawQuery,
     query,
     host,
-    headers,
-    address,
+    headers: withoutNamed(lines, named),
+    address: (request.socket.remoteAddress ?? refuse('connection: it is already closed')).replace(
+      /^::ffff:(?=\d+\.)/,
+      '',
+    ),
     scheme: 'encrypted' in request.socket ? 'https' : 'http',
     httpVersion,
     contentLength,
@@ -78,43 +85,6 @@ export const receive = (request: IncomingMessage, limits: { readonly header: num
   if (clientCertificate !== undefined) call.clientCertificate = clientCertificate
   if (upgrade !== undefined) call.upgrade = upgrade
   return call
-}
-
-/** What header lines say that were accepted, whatever the request line says. */
-type Read = Pick<Call, 'headers' | 'host' | 'contentLength' | 'address'> & {
-  readonly raw: readonly string[]
-  readonly httpVersion: string
-  readonly lines: readonly Header[]
-  readonly values: ReadonlyMap<string, string>
-  readonly named: ReadonlySet<string>
-}
-
-// A caller sends the same lines again and again on its connection. They are read once, and stand in the same array each time, by which
-// others may know what they have read in them.
-const latest = new WeakMap<Socket, Read | undefined>()
-
-const readBefore = ({ rawHeaders, httpVersion, socket }: IncomingMessage): Read | undefined => {
-  const read = latest.get(socket)
-  if (read === undefined || read.httpVersion !== httpVersion || read.raw.length !== rawHeaders.length) return undefined
-  for (let at = 0; at < rawHeaders.length; at++) if (rawHeaders[at] !== read.raw[at]) return undefined
-  return read
-}
-
-const readLines = ({ rawHeaders, httpVersion, socket }: IncomingMessage, lines: readonly Header[]): Read => {
-  const values = refuseDuplicates(lines)
-  const host = hostOf(values.get('host') ?? refuse('Host: send exactly one'))
-  const contentLength = framing(values, httpVersion)
-  const expect = values.get('expect')
-  if (expect !== undefined && expect.toLowerCase() !== '100-continue')
-    refuse('Expect: only 100-continue is known; leave it out')
-  const named = nominated(lines)
-  const headers = withoutNamed(lines, named)
-  const peer = socket.remoteAddress ?? refuse('connection: it is already closed')
-  const address = peer.replace(/^::ffff:(?=\d+\.)/, '')
-  const read = { raw: rawHeaders, httpVersion, lines, values, named, headers, host, contentLength, address }
-  // Most who wait for an approval sent nothing before it: for them nothing is kept.
-  latest.set(socket, latest.has(socket) ? read : undefined)
-  return read
 }
 
 // A connection has one client certificate, or none, for as long as it lasts.
@@ -223,7 +193,10 @@ const framing = (values: ReadonlyMap<string, string>, httpVersion: string): numb
 const readUpgrade = (
   method: string,
   httpVersion: string,
-  { lines, values, named, contentLength }: Read,
+  lines: readonly Header[],
+  values: ReadonlyMap<string, string>,
+  named: ReadonlySet<string>,
+  contentLength: number | undefined,
 ): Call['upgrade'] => {
   if (!named.has('upgrade') || httpVersion !== '1.1') return undefined
   const asked = valuesOf(lines, 'upgrade')

@@ -271,36 +271,6 @@ describe('time and keys', () => {
     now = Date.now()
   })
 
-  it('checks it again in lines that it has seen before, and looks for it again where it may be elsewhere', async () => {
-    const identify = fresh()
-    const call = withToken(await issuer.token({ exp: Math.floor(now / 1000) + 60 }))
-    const known = (upstream?: Upstream, by = settings) => identify.known(call, upstream, by)?.caller.subject
-    expect(known()).toBeUndefined()
-    // The first time its keys have to be fetched, so that what they say is not remembered yet.
-    await identify(call, undefined, settings)
-    const { caller } = await identify(call, undefined, settings)
-    expect([known(), known()]).toEqual([caller.subject, caller.subject])
-    // Another configuration, another place for tokens, a call that an AWS client signed: nothing of before counts.
-    expect(known(undefined, { ...settings })).toBeUndefined()
-    expect(known({ tokenHeader: 'x-token' } as Upstream)).toBe(caller.subject)
-    const both = callWith(...call.headers, ['X-Token', 'other'])
-    expect(identify.known(both, undefined, settings)?.caller.subject).toBe(caller.subject)
-    expect(() => identify.known(both, { tokenHeader: 'x-token' } as Upstream, settings)).toThrow(
-      expect.objectContaining({ code: 'ambiguous_credentials' }),
-    )
-    expect(identify.known(both, undefined, settings)?.caller.subject).toBe(caller.subject)
-    expect(known()).toBe(caller.subject)
-    const scoped = { ...call, scope: { service: 's3', region: 'r' } } as Call
-    expect(() => identify.known(scoped, undefined, settings)).toThrow(
-      expect.objectContaining({ code: 'unauthenticated' }),
-    )
-    expect(known()).toBe(caller.subject)
-    now += 200_000
-    expect(known()).toBeUndefined()
-    await expect(identify(call, undefined, settings)).rejects.toMatchObject({ code: 'unauthenticated' })
-    now -= 200_000
-  })
-
   it('follows a key rotation, and asks no more than once in the cool-down for keys nobody knows', async () => {
     const identify = fresh()
     await who(await issuer.token(), identify)

@@ -17,8 +17,7 @@ export type Head = {
   readonly tls?: true
 }
 
-/** @param line what stands for its connection, if others come on the same one */
-export const callOf = (head: Head, limit = 100_000, line: object = {}): Call => {
+export const callOf = (head: Head, limit = 100_000): Call => {
   const { method = 'GET', target = '/', version = '1.1', host = 'gate', lines = [], address = '10.0.0.9', tls } = head
   const headers = lines.map(line => [line.slice(0, line.indexOf(': ')), line.slice(line.indexOf(': ') + 2)])
   const request = {
@@ -26,7 +25,7 @@ export const callOf = (head: Head, limit = 100_000, line: object = {}): Call => 
     url: target,
     httpVersion: version,
     rawHeaders: [...(host === null ? [] : ['Host', host]), ...headers.flat()],
-    socket: Object.assign(line, { remoteAddress: address }, tls ? { encrypted: true } : {}),
+    socket: { remoteAddress: address, ...(tls ? { encrypted: true } : {}) },
   }
   return receive(request as unknown as IncomingMessage, { header: limit })
 }
