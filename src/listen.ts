@@ -117,15 +117,14 @@ export const listenGate = async (
   server.on('connect', (_request, socket) => {
     // Node has let go of this connection: nobody else hears of its errors, and nobody reads to its end.
     socket.on('error', () => {})
-    const last = [...(open.get(socket)?.unanswered ?? [])].at(-1)
-    if (last === undefined) {
+    if ((open.get(socket)?.unanswered.size ?? 0) === 0) {
       refuse(socket as Socket, 'method_not_allowed', listener)
       ;(socket as Socket).destroySoon()
       return
     }
-    // An answer to it would be taken for the answer to the request before it.
+    // An answer to it would be taken for the answer to the request before it, and nobody would hear of a caller that leaves meanwhile.
     listener.unparsed((socket as Socket).remoteAddress ?? '', 'method_not_allowed')
-    last.once('close', () => (socket as Socket).destroySoon())
+    socket.destroy()
   })
   const lines = new Set<Duplex>()
   server.on('upgrade', (request, socket, early) => {

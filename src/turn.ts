@@ -1,6 +1,6 @@
 // Puts together what many calls do in one turn of the event loop: first everything that has come is read, then each call goes its way, and
-// what they write goes out in the end. By turns, a call costs a third to two thirds
-// more, likely because whoever is at the other end is woken by each write, and code finds the caches filled (docs/performance.md).
+// what they write goes out in the end. By turns, a call costs a third to two thirds more (docs/performance.md): likely because whoever is at
+// the other end is woken by each write, and because every step finds the processor's caches filled by another one.
 
 type Work = () => void
 
