@@ -19,6 +19,7 @@ import { closePools } from '../forward.ts'
 import { followFreezes } from '../freezes.ts'
 import { gate } from '../gate.ts'
 import { isTrusted } from '../headers.ts'
+import { setUpHeap } from '../heap.ts'
 import { readHold, verifiedHold } from '../hold.ts'
 import { identifier } from '../identify.ts'
 import { listenGate, listening } from '../listen.ts'
@@ -38,7 +39,6 @@ import { fileTrail } from '../trails/file.ts'
 import { pump } from '../trails/pump.ts'
 import { stdoutTrail } from '../trails/stdout.ts'
 import { watchStore } from '../watch.ts'
-import { keepYoung } from '../young.ts'
 import { type Asked, startWorkers, tellFailed, tellStarted, type Workers, workerNumber } from './workers.ts'
 
 export type ServeOptions = {
@@ -77,7 +77,7 @@ const line = (finding: Finding): string => `${finding.file}:${finding.line}:${fi
  * @throws BadConfiguration, or an Error that says what is in the way (a port, the store, a key)
  */
 export const serve = async (options: ServeOptions): Promise<Serving> => {
-  keepYoung()
+  setUpHeap()
   const env = options.env ?? process.env
   const log = options.log ?? makeLog(env.HOLDPOINT_LOG)
   const { loaded, looked } = await readSettings(options.config, env)

@@ -34,5 +34,5 @@ test('by itself V8 takes what many waiting calls have made for long-lived', () =
 })
 
 test('a gate keeps young what a call makes', () => {
-  expect(afterBurst(`import { keepYoung } from './src/young.ts'; keepYoung()`)).toBe('true true')
+  expect(afterBurst(`import { setUpHeap } from './src/heap.ts'; setUpHeap()`)).toBe('true true')
 })
