@@ -19,7 +19,6 @@ import { closePools } from '../forward.ts'
 import { followFreezes } from '../freezes.ts'
 import { gate } from '../gate.ts'
 import { isTrusted } from '../headers.ts'
-import { setUpHeap } from '../heap.ts'
 import { readHold, verifiedHold } from '../hold.ts'
 import { identifier } from '../identify.ts'
 import { listenGate, listening } from '../listen.ts'
@@ -77,7 +76,6 @@ const line = (finding: Finding): string => `${finding.file}:${finding.line}:${fi
  * @throws BadConfiguration, or an Error that says what is in the way (a port, the store, a key)
  */
 export const serve = async (options: ServeOptions): Promise<Serving> => {
-  setUpHeap()
   const env = options.env ?? process.env
   const log = options.log ?? makeLog(env.HOLDPOINT_LOG)
   const { loaded, looked } = await readSettings(options.config, env)
