@@ -1,4 +1,4 @@
-// What V8 assumes about memory and is wrong here.
+// What is asked of V8's memory.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
@@ -6,20 +6,6 @@ import { runInNewContext } from 'node:vm'
 // hundred callers wait for an answer all of it is alive, so V8 puts all that is made there among the old objects from then on, and never
 // learns better: every later call is kept until a full collection.
 setFlagsFromString('--no-allocation-site-pretenuring')
-
-// After 8 s of rest V8 collects everything to give memory back. By itself it then also lets go of what compiled code relies on: the first
-// calls after that cost twice as much. Agents come in bursts, so only what many held calls have left behind is worth that.
-const many = 1_000
-let thorough = true
-
-/** So many callers are held now. */
-export const heldCallers = (count: number): void => {
-  const enough = count >= many
-  if (enough === thorough) return
-  thorough = enough
-  setFlagsFromString(thorough ? '--memory-reducer-favors-memory' : '--no-memory-reducer-favors-memory')
-}
-heldCallers(0)
 
 type Collect = (options: { readonly type: 'minor' }) => void
 
