@@ -5,6 +5,7 @@ import { answerJson } from './answer.ts'
 import { attend, type Ear, listen, newEar, type Wait } from './attend.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { toResponse } from './forward.ts'
+import { heldCallers } from './heap.ts'
 import { newHoldId, readHold, shownToken } from './hold.ts'
 import { kindOf } from './judge.ts'
 import { type Meanwhile, meanwhile } from './meanwhile.ts'
@@ -139,6 +140,7 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     const { id, settings, prefer, ear, taker } = wait
     waiting.set(id, (waiting.get(id) ?? 0) + 1)
     ears.add(ear)
+    heldCallers(ears.size)
     try {
       if (prefer.async) {
         await makeAsync(id, taker.by.caller, wait.opaque)
@@ -163,6 +165,7 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     } finally {
       off()
       ears.delete(ear)
+      heldCallers(ears.size)
       const others = (waiting.get(id) ?? 1) - 1
       if (others > 0) waiting.set(id, others)
       else waiting.delete(id)
