@@ -59,7 +59,7 @@ export const listenGate = async (
 ): Promise<GateListening> => {
   const times = { ...usual, ...patience }
   // What is not answered yet on a connection, and how many requests came over it.
-  const open = new WeakMap<Duplex, { readonly unanswered: ServerResponse[]; count: number }>()
+  const open = new WeakMap<Duplex, { readonly unanswered: Set<ServerResponse>; count: number }>()
   const options = {
     maxHeaderSize: listener.limits().header,
     headersTimeout: times.headMs,
@@ -77,7 +77,7 @@ export const listenGate = async (
     // request, and so is one whose connection is still in use: receive says what is wrong with it.
     shouldUpgradeCallback: (request: IncomingMessage) =>
       /^(?:websocket|spdy\/3\.1)$/i.test(request.headers.upgrade ?? '') &&
-      (open.get(request.socket)?.unanswered.length ?? 0) === 0,
+      (open.get(request.socket)?.unanswered.size ?? 0) === 0,
   }
   const server =
     tls === undefined
@@ -89,19 +89,17 @@ export const listenGate = async (
   server.setTimeout(times.stallMs)
 
   function answered(this: ServerResponse): void {
-    const unanswered = open.get(this.req.socket)?.unanswered ?? []
-    if (unanswered[0] === this) unanswered.shift()
-    else unanswered.splice(unanswered.indexOf(this) >>> 0, 1)
+    open.get(this.req.socket)?.unanswered.delete(this)
   }
   const take = (request: IncomingMessage, response: ServerResponse, continues = false): void => {
     const { socket } = request
     let line = open.get(socket)
     if (line === undefined) {
-      line = { unanswered: [], count: 0 }
+      line = { unanswered: new Set(), count: 0 }
       open.set(socket, line)
     }
     const { unanswered } = line
-    unanswered.push(response)
+    unanswered.add(response)
     line.count++
     // Node says "close" in its last answer and drops what comes behind it, but leaves the connection open.
     if (line.count === requestsPerSocket) response.shouldKeepAlive = false
@@ -121,7 +119,7 @@ export const listenGate = async (
   server.on('connect', (_request, socket) => {
     // Node has let go of this connection: nobody else hears of its errors, and nobody reads to its end.
     socket.on('error', () => {})
-    if ((open.get(socket)?.unanswered.length ?? 0) === 0) {
+    if ((open.get(socket)?.unanswered.size ?? 0) === 0) {
       refuse(socket as Socket, 'method_not_allowed', listener)
       ;(socket as Socket).destroySoon()
       return

@@ -4,9 +4,6 @@ import { takesTrailers } from './headers.ts'
 import type { Header } from './nouns.ts'
 import { atTurnsEnd } from './turn.ts'
 
-/** A whole body of so many bytes or fewer is written in one piece with its head. */
-const smallBytes = 4 * 1024
-
 /**
  * Streams an answer to the caller. A caller that has gone is no error here: the answer is taken and thrown away, so that a call that
  * was sent is also finished; whoever wants the upstream to stop aborts the Sending's signal.
@@ -46,11 +43,7 @@ export const toResponse = (response: ServerResponse, extra: readonly Header[], s
       }
       if (last) {
         ending = true
-        // Node writes a text together with the head, but bytes beside it.
-        if (chunk.length <= smallBytes) {
-          const text = chunk.toString('latin1')
-          atTurnsEnd(() => response.end(text, 'latin1'))
-        } else atTurnsEnd(() => response.end(chunk))
+        atTurnsEnd(() => response.end(chunk))
       } else if (chunk.length > 0)
         return spent === undefined ? response.write(chunk) : response.write(chunk, written(spent))
       else response.flushHeaders()
