@@ -1,6 +1,6 @@
 // The one place that turns an error into an answer: problem+json (or the shape the upstream's clients expect), with Proxy-Status.
-import type { ServerResponse } from 'node:http'
 import { type ErrorCode, type HoldpointError, problem } from './errors.ts'
+import type { CallerResponse } from './incoming.ts'
 import type { Body, Call, Header } from './nouns.ts'
 import { plainRefusal, type UpstreamKind } from './upstreams/upstream.ts'
 
@@ -34,7 +34,7 @@ const ownHead = (error: HoldpointError): Header[] => [
 
 /** Writes the answer of an error, if nothing was written yet; else ends the connection. */
 export const answerError = (
-  response: ServerResponse,
+  response: CallerResponse,
   error: HoldpointError,
   how: {
     /** In the shape that clients of this kind expect, for the call as far as it is known. */
@@ -64,7 +64,7 @@ export const answerError = (
 
 /** Writes a JSON answer of our own. */
 export const answerJson = (
-  response: ServerResponse,
+  response: CallerResponse,
   status: number,
   value: unknown,
   headers: readonly Header[] = [],
@@ -78,7 +78,7 @@ export const answerJson = (
 
 /** Writes a whole answer; the length is said, so that nothing is ever chunked by accident. */
 export const write = (
-  response: ServerResponse,
+  response: CallerResponse,
   status: number,
   headers: readonly Header[],
   body: string | Buffer,

@@ -1,7 +1,8 @@
 // A request's body: read whole up to a limit, and read for rules. What is forwarded are always the bytes as they came; decoding is
 // only for looking. Whatever two readers could take for different things is `unknown`, with the reason, and never guessed.
-import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
 import { brotliDecompressSync, constants, crc32, inflateRawSync, inflateSync, zstdDecompressSync } from 'node:zlib'
+import type { CallerRequest } from './incoming.ts'
 import { parseLines, parseStrict } from './json.ts'
 import { type MediaType, mediaType } from './media-type.ts'
 import { type Part, parseMultipart } from './multipart.ts'
@@ -13,11 +14,11 @@ import { parsePairs, unprintable } from './pairs.ts'
  * which no longer flows: it is sent on as `readAhead` and `body` of a Sending. Rejects if the caller goes away first.
  */
 export const readWhole = async (
-  request: IncomingMessage,
+  request: CallerRequest,
   limit: number,
 ): Promise<{ readonly bytes: Buffer; readonly complete: boolean }> => {
   // Most bodies come together with their head.
-  if (request.complete) {
+  if (request.complete || !(request instanceof Readable)) {
     const bytes = (request.read() as Buffer | null) ?? Buffer.alloc(0)
     return { bytes, complete: bytes.length <= limit }
   }

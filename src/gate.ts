@@ -1,7 +1,6 @@
 // A call's whole way: receive, route, identify, describe, match, hold, release, forward, record. Read this first.
 // Everything that ends a call badly is thrown and becomes an answer in one place (`refuse`); what is not known forwards nothing.
 import { Buffer } from 'node:buffer'
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import { answerError } from './answer.ts'
 import { readWhole } from './body.ts'
 import { credentialOf } from './credentials/make.ts'
@@ -10,6 +9,7 @@ import { forward, rebuilt, type Sending, type Sent, toResponse } from './forward
 import { endToEnd, valuesOf } from './headers.ts'
 import { holding } from './holding.ts'
 import type { Identified } from './identify.ts'
+import type { CallerRequest, CallerResponse } from './incoming.ts'
 import { type Judged, judge, kindOf, located, type Seen, speakerOf } from './judge.ts'
 import { certainSecretIn } from './mask.ts'
 import { nameOf } from './names.ts'
@@ -45,7 +45,6 @@ import {
 } from './way.ts'
 
 const nothing = new Uint8Array()
-const ignore = (): void => {}
 const turned = Promise.resolve()
 
 /** For this long a stopping gate lets answers under way finish. */
@@ -60,7 +59,7 @@ export type Gate = {
    * Answers one call. `continues`: the caller waits for `100 Continue` before it sends the body. `line`: it asks for a tunnel, and its
    * connection can become one.
    */
-  handle(request: IncomingMessage, response: ServerResponse, continues?: boolean, line?: Line): void
+  handle(request: CallerRequest, response: CallerResponse, continues?: boolean, line?: Line): void
   /** Sends an approved async hold that nobody has sent yet. */
   deliver(id: string): Promise<void>
   /** Held callers get 503 and come again elsewhere; what is being sent is let finish. */
@@ -78,7 +77,7 @@ export const gate = (parts: Parts): Gate => {
   const holds = holding(parts, draining.signal, cut.signal)
 
   // Connections on which something was not understood: whatever follows it there may be part of it, so it is not answered any more.
-  const misread = new WeakSet<IncomingMessage['socket']>()
+  const misread = new WeakSet<CallerRequest['socket']>()
 
   /** The head's own way, in one turn: pipelined requests are handed over together, and none may overtake the refusal of one before it. */
   const admit = (way: Way): { received: Call; routed: Routed | undefined; readings: readonly string[] } => {
@@ -339,7 +338,7 @@ export const gate = (parts: Parts): Gate => {
           target: routed.target,
           scope: call.scope,
           headers,
-          body: body.body === undefined ? nothing : body.body instanceof Uint8Array ? body.body : undefined,
+          body: body.body === undefined ? nothing : read?.complete ? read.bytes : undefined,
         },
         upstream.assertion === 'always' ? [...forwarded, await asserted(way, upstream)] : forwarded,
       )
@@ -468,7 +467,6 @@ export const gate = (parts: Parts): Gate => {
         code: undefined,
         trace: undefined,
       }
-      response.on('error', ignore)
       if (line === undefined) underWay++
       withOthers(() => begin(way))
     },

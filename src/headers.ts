@@ -94,15 +94,9 @@ export const announced = (headers: readonly Header[], status: number): readonly 
   return kept.length === 0 ? [] : [['Trailer', kept.map(([name]) => name).join(', ')]]
 }
 
-/** Does a caller want to hear trailers (RFC 9110 §10.1.4)? Reads the raw lines, as node's table of a head is not made otherwise. */
-export const takesTrailers = (raw: readonly string[]): boolean =>
-  raw.some(
-    (name, at) =>
-      at % 2 === 0 &&
-      name.length === 2 &&
-      name.toLowerCase() === 'te' &&
-      (raw[at + 1] ?? '').split(',').some(token => token.trim().toLowerCase() === 'trailers'),
-  )
+/** Does a caller want to hear trailers (RFC 9110 §10.1.4)? */
+export const takesTrailers = (lines: readonly Header[]): boolean =>
+  valuesOf(lines, 'te').some(value => value.split(',').some(token => token.trim().toLowerCase() === 'trailers'))
 
 /** Lower-case names that Connection lines list. */
 export const nominated = (headers: readonly Header[]): ReadonlySet<string> => {

@@ -1,12 +1,12 @@
 // The held branch of a call's way: may it be held at all, then open or re-attach, wait, and answer its caller in exactly one way.
 // Also sends approved async holds, for which nobody waits on a connection.
-import type { ServerResponse } from 'node:http'
 import { answerJson } from './answer.ts'
 import { attend, type Ear, listen, newEar, type Wait } from './attend.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { toResponse } from './forward.ts'
 import { heldCallers } from './heap.ts'
 import { newHoldId, readHold, shownToken } from './hold.ts'
+import type { CallerResponse } from './incoming.ts'
 import { kindOf } from './judge.ts'
 import { type Meanwhile, meanwhile } from './meanwhile.ts'
 import type { Caller } from './nouns.ts'
@@ -34,7 +34,7 @@ export type Holding = {
    * for a tunnel, which is cut when `cut` aborts.
    * @throws no_owner, reason_required, no_eligible_reviewer, and whatever a hold ends with
    */
-  hold(response: ServerResponse, held: Held, opened: Opened, line?: Line): Promise<void>
+  hold(response: CallerResponse, held: Held, opened: Opened, line?: Line): Promise<void>
   /** Sends an async hold that nobody has sent yet, if it is approved or there is a grant for it. */
   deliver(id: string): Promise<void>
   /** Resolves when nothing is being sent for async callers any more. */
@@ -57,7 +57,7 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     { once: true },
   )
 
-  const hold = async (response: ServerResponse, held: Held, opened: Opened, line?: Line): Promise<void> => {
+  const hold = async (response: CallerResponse, held: Held, opened: Opened, line?: Line): Promise<void> => {
     const { caller } = held
     refuseUnheld(held)
     const fresh = newHoldId()
@@ -99,7 +99,7 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
 
   /** How a call waits with its hold: of the call itself only what its answer will need. */
   const waitOf = (
-    response: ServerResponse,
+    response: CallerResponse,
     id: string,
     attached: boolean,
     { settings, call, caller, rules, upstream, body, again, opaque, idempotencyKey }: Held,
@@ -136,7 +136,7 @@ export const holding = (parts: Parts, draining: AbortSignal, cut: AbortSignal): 
     }
   }
 
-  const waited = async (response: ServerResponse, wait: Waiting, off: () => void): Promise<void> => {
+  const waited = async (response: CallerResponse, wait: Waiting, off: () => void): Promise<void> => {
     const { id, settings, prefer, ear, taker } = wait
     waiting.set(id, (waiting.get(id) ?? 0) + 1)
     ears.add(ear)

@@ -6,6 +6,8 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { rawRefusal } from './answer.ts'
 import { type ErrorCode, HoldpointError } from './errors.ts'
+import type { CallerRequest, CallerResponse } from './incoming.ts'
+import { type PlainConnections, plainConnections } from './plain-connection.ts'
 import type { Line } from './session.ts'
 import type { Limits, Listen, ListenTls } from './settings.ts'
 import { refuseBadCertificates, serverTls } from './tls.ts'
@@ -26,6 +28,7 @@ const usual = {
 const requestsPerSocket = 1_000
 const probeMs = 30_000
 const idleMs = 50
+const ignore = (): void => {}
 /** Connections that wait to be accepted: what comes when all callers come at once. Those beyond try again only after a second. */
 const backlog = 4096
 
@@ -34,7 +37,7 @@ export type Patience = typeof usual
 export type Listening = { readonly url: string; readonly port: number; close(): Promise<void> }
 
 export type GateListener = {
-  handle(request: IncomingMessage, response: ServerResponse, continues?: boolean, line?: Line): void
+  handle(request: CallerRequest, response: CallerResponse, continues?: boolean, line?: Line): void
   unparsed(address: string, code: ErrorCode): void
   /** The limits in force now; only `header` counts as it was at the start. */
   limits(): Pick<Limits, 'header' | 'connections' | 'connectionsPerAddress'>
@@ -104,6 +107,7 @@ export const listenGate = async (
     // Node says "close" in its last answer and drops what comes behind it, but leaves the connection open.
     if (line.count === requestsPerSocket) response.shouldKeepAlive = false
     response.on('close', answered)
+    response.on('error', ignore)
     listener.handle(request, response, continues)
   }
   // Only who owes something is slow: bytes that we wait for, or bytes that it does not take.
@@ -149,9 +153,24 @@ export const listenGate = async (
     }
     refuse(socket as Socket, codeOf(error.code), listener, error.code)
   })
+  // Node's own server takes on what is not plain.
+  const opened = server instanceof TlsServer ? 'secureConnection' : 'connection'
+  const theirs = server.listeners(opened) as ((this: Server, socket: Socket) => void)[]
+  server.removeAllListeners(opened)
   capped(server, listener)
+  const plain = plainConnections({
+    times,
+    requests: requestsPerSocket,
+    header: listener.limits().header,
+    handle: listener.handle,
+    handOver(socket) {
+      for (const take of theirs) take.call(server, socket)
+    },
+    late: socket => refuse(socket, 'malformed', listener, 'ERR_HTTP_REQUEST_TIMEOUT'),
+  })
+  server.on(opened, plain.add)
   if (server instanceof TlsServer) refuseBadCertificates(server)
-  const listening = await listen(server, where, 'gate', tls === undefined ? 'http' : 'https', times.drainMs)
+  const listening = await listen(server, where, 'gate', tls === undefined ? 'http' : 'https', times.drainMs, plain)
   return {
     ...listening,
     secure(next) {
@@ -220,6 +239,7 @@ const offer = (
   socket.on('data', tooEarly)
   socket.on('end', gone)
   const response = new ServerResponse(request)
+  response.on('error', ignore)
   response.shouldKeepAlive = false
   response.assignSocket(socket)
   response.once('finish', () => {
@@ -265,6 +285,7 @@ const listen = async (
   what: string,
   scheme: 'http' | 'https',
   drainMs: number,
+  plain?: PlainConnections,
 ): Promise<Listening> => {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: Error & { code?: string }) =>
@@ -287,14 +308,21 @@ const listen = async (
     close: () =>
       new Promise<void>(resolve => {
         // A connection whose answer ends later is idle only then.
-        const idle = setInterval(() => server.closeIdleConnections(), idleMs).unref()
+        const closeIdle = (): void => {
+          server.closeIdleConnections()
+          plain?.closeIdle()
+        }
+        const idle = setInterval(closeIdle, idleMs).unref()
         server.close(() => {
           clearInterval(idle)
           resolve()
         })
-        server.closeIdleConnections()
+        closeIdle()
         // What is still being sent gets its time, then it ends.
-        setTimeout(() => server.closeAllConnections(), drainMs).unref()
+        setTimeout(() => {
+          server.closeAllConnections()
+          plain?.closeAll()
+        }, drainMs).unref()
       }),
   }
 }

@@ -1,7 +1,7 @@
 // Where the answer to a held call goes for a caller whose protocol lets it be told that it waits. The first time it does, its answer is
 // opened and says so every few seconds; from then on everything ends inside of it: the upstream's answer, or the error.
-import type { ServerResponse } from 'node:http'
 import { HoldpointError, problem } from './errors.ts'
+import type { CallerResponse } from './incoming.ts'
 import type { Header, KeptAnswer } from './nouns.ts'
 import { toResponse } from './sinks.ts'
 import type { Adapted, Answering } from './upstreams/upstream.ts'
@@ -20,7 +20,7 @@ export type Meanwhile = {
 
 /** @param own head lines of ours @param how `attached`: another call opened the hold; `limit`: bytes of an answer that may be kept */
 export const meanwhile = (
-  response: ServerResponse,
+  response: CallerResponse,
   own: readonly Header[],
   { meanwhile: telling, adapted }: Answering,
   { attached, limit }: { readonly attached: boolean; readonly limit: number },

@@ -60,6 +60,15 @@ export const hopByHop: ReadonlySet<string> = new Set([
   'proxy-connection',
 ])
 
+/** What a parser does with the rest depends on these in ways that are not plain. Lower case. */
+const framing: ReadonlySet<string> = new Set([
+  'expect',
+  'http2-settings',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+])
+
 /** Written anew for every forwarded call, or meant for us. */
 const rewritten: ReadonlySet<string> = new Set(['host', 'content-length', 'expect', 'traceparent', 'tracestate', 'via'])
 
@@ -201,6 +210,8 @@ const stripped = new RegExp(`^(?:${prefixes.join('|')})`)
 
 /** What is known of a name, however it is written. */
 export type Name = {
+  /** As it was written, and one text for all who write it like that. */
+  readonly name: string
   readonly lower: string
   /** RFC 9110 §5.6.2: every character of it may stand in a name. */
   readonly valid: boolean
@@ -212,6 +223,8 @@ export type Name = {
   readonly underscored: boolean
   /** What becomes of it in an upstream's answer; `asked`: it depends on the line. */
   readonly answered: 'kept' | 'dropped' | 'asked'
+  /** May it stand in a plain request (plain.ts)? `never`: it says how the rest is to be read; `asked`: it depends on the line. */
+  readonly plain: 'kept' | 'asked' | 'never'
 }
 
 // The same few names come again and again; what callers make up must neither fill the memory nor keep the others out of it.
@@ -227,6 +240,7 @@ const learn = (raw: string): Name => {
   const lower = name.toLowerCase()
   const plain = lower.replace(/[^a-z0-9]/g, '-')
   const read: Name = {
+    name,
     lower,
     valid: ascii && /^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(lower),
     single: singletons.has(lower),
@@ -244,6 +258,7 @@ const learn = (raw: string): Name => {
         : lower === 'set-cookie' || lower === 'content-length'
           ? 'asked'
           : 'kept',
+    plain: framing.has(lower) ? 'never' : lower === 'connection' || lower === 'content-length' ? 'asked' : 'kept',
   }
   if (read.valid && name.length <= 100) {
     if (known.size >= maxKnown) known.clear()

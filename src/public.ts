@@ -1,8 +1,8 @@
 // What the gate tells everybody, without asking who they are: where tokens for it come from (RFC 9728), and the keys of its assertions.
-import type { ServerResponse } from 'node:http'
 import { answerJson, write } from './answer.ts'
 import { proofAlgorithms } from './dpop.ts'
 import { HoldpointError } from './errors.ts'
+import type { CallerResponse } from './incoming.ts'
 import type { Call } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import type { Settings } from './settings.ts'
@@ -19,7 +19,7 @@ export const publicEndpoint = async (
   parts: Parts,
   settings: Settings,
   call: Call,
-  response: ServerResponse,
+  response: CallerResponse,
 ): Promise<void> => {
   if (call.method !== 'GET' && call.method !== 'HEAD')
     throw new HoldpointError('method_not_allowed', 'Use GET here.', { headers: { Allow: 'GET, HEAD' } })

@@ -2,13 +2,14 @@
 // Works on the raw lines only: node's `request.headers` joins, drops and picks. What an upstream may opt in to is a doubt, computed
 // from the Call alone, that `settle` refuses or answers with every reading of the path.
 import { createHash, randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
 import { isIPv4, isIPv6, type Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { HoldpointError } from './errors.ts'
 import { nominated, valuesOf } from './headers.ts'
+import { type CallerRequest, linesOf } from './incoming.ts'
 import { hopByHop, nameOf } from './names.ts'
 import type { Call, Header } from './nouns.ts'
+import { PlainRequest } from './plain.ts'
 import type { Upstream } from './settings.ts'
 import { parseTarget, readings } from './target.ts'
 
@@ -42,10 +43,10 @@ const refuse: (detail: string) => never = detail => {
  * @param limits header: bytes of request line and header lines
  * @throws malformed, target_too_long, head_too_large, method_not_allowed
  */
-export const receive = (request: IncomingMessage, limits: { readonly header: number }): Call => {
+export const receive = (request: CallerRequest, limits: { readonly header: number }): Call => {
   const { method = '', url: target = '', httpVersion } = request
   if (httpVersion !== '1.1' && httpVersion !== '1.0') refuse('request line: use HTTP/1.1')
-  const lines = headerLines(request.rawHeaders)
+  const lines = request instanceof PlainRequest ? request.lines : headerLines(linesOf(request))
   refuseTooLarge(target, method, lines, limits.header)
   if (!methods.has(method)) {
     const allow = [...methods].join(', ')
@@ -102,17 +103,14 @@ const certificateOf = (socket: Socket): string | undefined => {
 // `OPTIONS *` asks about the server itself (RFC 9110 §9.3.7): whoever answers it does so without an upstream.
 const wholeServer = { path: '*', rawPath: '*', rawQuery: undefined, query: [] } as const
 
-const headerLines = (raw: readonly string[]): readonly Header[] => {
-  const lines: Header[] = []
-  for (let at = 0; at < raw.length; at += 2) {
-    const name = raw[at] ?? ''
-    const value = trim(raw[at + 1] ?? '')
-    if (!nameOf(name).valid) refuse('header: a name has a character that is not allowed in names')
+const headerLines = (raw: readonly Header[]): readonly Header[] =>
+  raw.map(([written, text]) => {
+    const { name, valid } = nameOf(written)
+    const value = trim(text)
+    if (!valid) refuse('header: a name has a character that is not allowed in names')
     if (/[^\t\x20-\x7e]/.test(value)) refuse(`${name}: it has a control character or one outside ASCII: encode it`)
-    lines.push([name, value])
-  }
-  return lines
-}
+    return [name, value]
+  })
 
 // Node's parser leaves nothing to trim; whoever reads a value relies on it all the same.
 const trim = (value: string): string =>
@@ -151,7 +149,8 @@ const hostOf = (value: string): string => {
   const seen = knownHosts.get(value)
   if (seen !== undefined) return seen
   const host = parseHost(value)
-  if (knownHosts.size < maxKnownHosts) knownHosts.set(value, host)
+  // A copy: what was cut out of a head keeps all of it alive.
+  if (knownHosts.size < maxKnownHosts) knownHosts.set(Buffer.from(value, 'latin1').toString('latin1'), host)
   return host
 }
 

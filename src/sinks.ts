@@ -1,6 +1,6 @@
 // Where an answer goes: to the caller that waits on its connection, or into memory for one that comes back for it.
-import type { ServerResponse } from 'node:http'
 import { takesTrailers } from './headers.ts'
+import { type CallerResponse, linesOf } from './incoming.ts'
 import type { Header } from './nouns.ts'
 import { atTurnsEnd } from './turn.ts'
 
@@ -10,12 +10,12 @@ import { atTurnsEnd } from './turn.ts'
  * @param extra added to the head; they replace the upstream's headers of the same names
  * @param seen is told the status as the head is written, or would be
  */
-export const toResponse = (response: ServerResponse, extra: readonly Header[], seen?: (status: number) => void) => {
-  const { httpVersion, method, rawHeaders } = response.req
+export const toResponse = (response: CallerResponse, extra: readonly Header[], seen?: (status: number) => void) => {
+  const { req } = response
   /** Its end is due, at the end of this turn. */
   let ending = false
   return {
-    trailers: httpVersion === '1.1' && method !== 'HEAD' && takesTrailers(rawHeaders),
+    trailers: req.httpVersion === '1.1' && req.method !== 'HEAD' && takesTrailers(linesOf(req)),
     head(status: number, headers: readonly Header[], statusText: string, more = false): void {
       seen?.(status)
       if (response.destroyed || response.headersSent) return

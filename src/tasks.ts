@@ -1,9 +1,9 @@
 // The task endpoints under /.holdpoint/holds: for a hold's own caller only; to anybody else there is no such task.
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import { answerJson, write } from './answer.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { callerIdentity, keptToken, openAnswer, readHold, shownToken } from './hold.ts'
 import type { Identified } from './identify.ts'
+import type { CallerRequest, CallerResponse } from './incoming.ts'
 import type { Call, Caller, Header, Hold, KeptAnswer } from './nouns.ts'
 import type { Parts } from './parts.ts'
 import { peopleBehind } from './people.ts'
@@ -20,8 +20,8 @@ type Asked = {
   readonly call: Call
   readonly caller: Caller
   readonly opaque: Identified['opaque']
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
+  readonly request: CallerRequest
+  readonly response: CallerResponse
   readonly drain: AbortSignal
 }
 
@@ -161,7 +161,7 @@ const replay = async (parts: Parts, asked: Asked, hold: Hold): Promise<void> => 
 }
 
 /** Writes a kept answer as the upstream gave it. */
-export const writeKept = (response: ServerResponse, id: string, { status, headers, body }: KeptAnswer): void =>
+export const writeKept = (response: CallerResponse, id: string, { status, headers, body }: KeptAnswer): void =>
   write(
     response,
     status,

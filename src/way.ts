@@ -1,12 +1,13 @@
 // What is known of a call on its way through the gate, and the small readings of it.
 import type { Buffer } from 'node:buffer'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
 import { parseBody } from './body.ts'
 import type { CallEntry } from './entry-text.ts'
 import { HoldpointError } from './errors.ts'
 import type { Sending } from './forward.ts'
 import { valuesOf } from './headers.ts'
 import type { Identified } from './identify.ts'
+import type { CallerRequest, CallerResponse } from './incoming.ts'
 import { type Judged, kindOf } from './judge.ts'
 import type { AccessLine } from './log.ts'
 import type { Body, Call, Caller, Entry, Header } from './nouns.ts'
@@ -18,8 +19,8 @@ import type { Rule, Settings, Upstream } from './settings.ts'
 export type Way = {
   readonly startedAt: number
   readonly settings: Settings
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
+  readonly request: CallerRequest
+  readonly response: CallerResponse
   readonly continues: boolean
   readonly line: Line | undefined
   call: Call | undefined
@@ -112,7 +113,7 @@ export const within = (path: string, cut: string): string => {
 /** The body as it goes on: what was read already, and the rest as it comes. */
 export const bodyToSend = (
   call: Call,
-  request: IncomingMessage,
+  request: CallerRequest,
   read: Read | undefined,
 ): Pick<Sending, 'body' | 'readAhead' | 'contentLength'> => {
   if (read?.complete)
@@ -121,6 +122,9 @@ export const bodyToSend = (
       contentLength: needsLength(call.method, read.bytes.length) ? read.bytes.length : undefined,
     }
   if (call.contentLength === 0) return { body: undefined, contentLength: needsLength(call.method, 0) ? 0 : undefined }
+  // All of it is here already.
+  if (!(request instanceof Readable))
+    return { body: read?.bytes ?? request.read() ?? undefined, contentLength: call.contentLength }
   return { body: request, contentLength: call.contentLength, ...(read === undefined ? {} : { readAhead: read.bytes }) }
 }
 
@@ -132,7 +136,7 @@ export const ruleOf = (judged: Judged): { rule?: string } =>
   judged.judgement.rule === undefined ? {} : { rule: judged.judgement.rule.name }
 
 /** Calls `act` when the caller goes away. @returns what ends that */
-export const whenGone = (response: ServerResponse, act: () => void): (() => void) => {
+export const whenGone = (response: CallerResponse, act: () => void): (() => void) => {
   if (response.destroyed) act()
   // Every answer ends in 'close'; only one that was not written to its end means that the caller went away.
   const closed = (): void => {

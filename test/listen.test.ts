@@ -1,6 +1,9 @@
 // Slow, many and loud clients at the gate's socket, with little patience; and answers that nothing is put into.
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { once } from 'node:events'
+import { Readable } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
+import type { CallerRequest, CallerResponse } from '../src/incoming.ts'
 import { type GateListener, type GateListening, listenGate, type Patience } from '../src/listen.ts'
 import type { Line } from '../src/session.ts'
 import { dial, handshake, type Wire } from './support/websocket.ts'
@@ -10,7 +13,7 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close()
 })
 
-type Taken = { readonly request: IncomingMessage; readonly response: ServerResponse; readonly line?: Line | undefined }
+type Taken = { readonly request: CallerRequest; readonly response: CallerResponse; readonly line?: Line | undefined }
 
 /** A listener that answers nothing by itself: what it was handed is in `taken`, what it refused in `refused`. */
 const listening = async (
@@ -23,8 +26,7 @@ const listening = async (
   const gate: GateListening = await listenGate(
     {
       handle(request, response, _continues, line) {
-        response.on('error', () => {})
-        request.on('error', () => {})
+        if (request instanceof Readable) request.on('error', () => {})
         taken.push({ request, response, line })
         wake()
       },
@@ -48,6 +50,13 @@ const listening = async (
   }
   return { gate, open, taken, refused, arrived }
 }
+
+/** The body of a request that came in pieces is read and thrown away. */
+const resume = (request: CallerRequest | undefined): Readable => {
+  if (!(request instanceof Readable)) throw new Error('its body came with its head')
+  return request.resume()
+}
+const drained = (request: CallerRequest): Promise<unknown> => once(resume(request), 'end')
 
 const get = 'GET /a HTTP/1.1\r\nHost: g\r\n\r\n'
 const answer = ({ response }: Taken, body = 'ok'): void => {
@@ -75,15 +84,15 @@ test('a body that stops coming is cut off; one that nobody reads yet is not', as
   const { open, arrived } = await listening({ stallMs: 200 })
   const stopped = await open('POST /a HTTP/1.1\r\nHost: g\r\nContent-Length: 10\r\n\r\nabc')
   const [first] = await arrived(1)
-  first?.request.resume()
+  resume(first?.request)
   await stopped.closed
   expect(stopped.text()).toBe('')
 
   const large = 'x'.repeat(4 * 1024 * 1024)
   const waiting = await open(`POST /b HTTP/1.1\r\nHost: g\r\nContent-Length: ${large.length}\r\n\r\n${large}`)
   const second = (await arrived(2))[1] as Taken
-  await new Promise(resolve => second.response.once('timeout', resolve))
-  await new Promise(resolve => second.request.resume().once('end', resolve))
+  await setTimeout(600)
+  await drained(second.request)
   answer(second)
   await waiting.until(text => text.endsWith('ok'))
 })
@@ -93,7 +102,7 @@ test('bodies that come in drops are cut off in time, however lively they are, an
   const slow = await Promise.all(
     Array.from({ length: 20 }, () => open('POST /a HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n')),
   )
-  for (const { request } of await arrived(20)) request.resume()
+  for (const { request } of await arrived(20)) resume(request)
   const drops = setInterval(() => {
     for (const wire of slow) if (wire.socket.writable) wire.socket.write('1\r\nx\r\n')
   }, 50)
@@ -128,12 +137,13 @@ test('whoever does not take its answer is cut off; whoever waits for one is not'
   stuck.socket.pause()
   first.response.writeHead(200, ['Content-Length', String(64 * 1024 * 1024)])
   first.response.write(Buffer.alloc(32 * 1024 * 1024))
-  await new Promise(resolve => first.response.once('close', resolve))
+  await new Promise<void>(resolve => first.response.once('close', () => resolve()))
   expect(first.response.writableFinished).toBe(false)
 
   const patient = await open(get)
   const second = (await arrived(2))[1] as Taken
-  await new Promise(resolve => second.response.once('timeout', resolve))
+  // Three times the patience.
+  await setTimeout(600)
   answer(second)
   await patient.until(text => text.endsWith('ok'))
 })
@@ -279,7 +289,7 @@ test('a refused upgrade whose answer is not taken is cut off', async () => {
   stuck.socket.pause()
   first?.response.writeHead(200, ['Content-Length', String(64 * 1024 * 1024)])
   first?.response.write(Buffer.alloc(32 * 1024 * 1024))
-  await new Promise(resolve => first?.response.once('close', resolve))
+  await new Promise<void>(resolve => first?.response.once('close', () => resolve()))
   expect(first?.response.writableFinished).toBe(false)
 })
 
@@ -287,7 +297,7 @@ test('a client that leaves while its tunnel is asked for is noticed', async () =
   const { open, arrived } = await listening()
   const caller = await open(handshake('/ws', []))
   const [first] = await arrived(1)
-  const left = new Promise(resolve => first?.response.once('close', resolve))
+  const left = new Promise<void>(resolve => first?.response.once('close', () => resolve()))
   caller.socket.end()
   await left
   await caller.closed
