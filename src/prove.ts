@@ -29,9 +29,9 @@ export type Unproven = {
  * @throws (or rejects with) upstream_unreachable if the credential cannot be made, or whatever it says itself
  */
 export const prove = (call: Unproven, added: readonly Header[]): Proven | Promise<Proven> => {
-  const headers = replacing(call.headers, added)
   const { fixed } = credentialOf(call.upstream)
-  return fixed === undefined ? made(call, headers) : { headers: replacing(headers, fixed), secrets: secretsIn(fixed) }
+  if (fixed === undefined) return made(call, replacing(call.headers, added))
+  return { headers: replacing(call.headers, replacing(added, fixed)), secrets: secretsIn(fixed) }
 }
 
 const made = async (call: Unproven, headers: readonly Header[]): Promise<Proven> => {

@@ -18,6 +18,7 @@ import {
   listen,
   listening,
   plain,
+  plainHead,
   pooled,
   recording,
   served,
@@ -239,7 +240,7 @@ describe('a taker that is slow', () => {
         return false
       },
     })
-    one.exchange(plain, 'GET / HTTP/1.1\r\n\r\n', second.answering)
+    one.exchange(plain, plainHead, second.answering)
     await turn()
     take('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh')
     late()

@@ -8,7 +8,7 @@ import { bindsConnection, writeHead } from '../src/wire/request.ts'
 import { ask, lined, listening, plain, pooled, recording, turn } from './support/exchange.ts'
 
 describe('a request is written', () => {
-  const asked = (more: Partial<Asked>): string => writeHead({ ...plain, ...more }, 'up:81')
+  const asked = (more: Partial<Asked>): string => writeHead({ ...plain, ...more }, 'up:81').text
   const chunked = (async function* () {})()
 
   test.each<[string, Partial<Asked>, string]>([

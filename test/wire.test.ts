@@ -19,6 +19,7 @@ import {
   listen,
   listening,
   plain,
+  plainHead,
   pooled,
   recording,
   served,
@@ -408,7 +409,7 @@ test('what an upstream says before it was asked is nobody’s answer', async () 
   take(ok)
   expect(freed).toEqual([one])
   const second = listening()
-  one.exchange(plain, 'GET / HTTP/1.1\r\n\r\n', second.answering)
+  one.exchange(plain, plainHead, second.answering)
   take(ok)
   expect(await second.over).toMatchObject({ words: ['failed'], body: '' })
   expect(socket.destroyed).toBe(true)

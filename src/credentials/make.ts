@@ -20,9 +20,11 @@ const nothing: Credential = { fixed: none, headers: async () => none }
 export const credentialOf = (upstream: Upstream): Credential => {
   const settings = upstream.credential
   if (settings === undefined) return credential(undefined)
-  const known = made.get(settings) ?? credential(settings)
-  made.set(settings, known)
-  return known
+  const known = made.get(settings)
+  if (known !== undefined) return known
+  const fresh = credential(settings)
+  made.set(settings, fresh)
+  return fresh
 }
 
 /** Throws an Error that names the field if the credential cannot be sent as it is. No settings: nothing is added. */

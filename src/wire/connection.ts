@@ -6,7 +6,7 @@ import { type Chunked, chunked } from './chunked.ts'
 import type { Answering, Asked } from './exchange.ts'
 import { framing, readHead } from './head.ts'
 import type { Take } from './reading.ts'
-import { bindsConnection } from './request.ts'
+import type { WrittenHead } from './request.ts'
 
 const longestHead = 64 * 1024
 /** An upstream that sends its head byte by byte costs us a copy each time. */
@@ -21,7 +21,7 @@ export type Connection = {
   /** Is to be given all that is read from the socket, until it is handed over for a tunnel. Without `this`. Never throws. */
   readonly take: Take
   /** Sends a request, whose head is written already. Only while there is none under way. */
-  exchange(asked: Asked, head: string, answering: Answering): void
+  exchange(asked: Asked, head: WrittenHead, answering: Answering): void
   /** Ends the connection, if it still serves this exchange. */
   callOff(answering: Answering, reason: Error): void
   /** Ends it, and with it the exchange under way. */
@@ -54,6 +54,8 @@ export const connection = (
   let unwritten = false
   /** Every byte of the request is the socket's. */
   let sent = false
+  /** The request under way signs this connection in. */
+  let bound = false
   let keepMs = 0
   /** When the upstream has taken too long, or an idle connection has been kept long enough. */
   let dueAt = performance.now() + unusedMs
@@ -127,7 +129,7 @@ export const connection = (
   /** @returns what lies behind the head; undefined: it has not come to its end */
   const takeHead = (
     more: Buffer,
-    { method, headers, upgrade, fresh, idleMs }: Asked,
+    { method, upgrade, fresh, idleMs }: Asked,
     hearing: Answering,
   ): Buffer | undefined => {
     const bytes = begun === undefined ? more : Buffer.concat([begun, more])
@@ -149,7 +151,7 @@ export const connection = (
       return rest
     }
     const framed = framing(head, method)
-    keepMs = fresh || bindsConnection(headers) ? 0 : framed.keepMs
+    keepMs = fresh || bound ? 0 : framed.keepMs
     if (typeof framed.length === 'number') {
       stage = 'sized'
       left = framed.length
@@ -314,15 +316,16 @@ export const connection = (
       asked = request
       taker = answering
       sent = false
+      bound = head.binds
       dueAt = within(request.headersMs)
       const { body } = request
       if (body === undefined || body instanceof Uint8Array) {
         unwritten = true
         atTurnsEnd(() => {
-          if (taker === answering && starts(answering)) put(head, body)
+          if (taker === answering && starts(answering)) put(head.text, body)
         })
       } else if (starts(answering)) {
-        socket.write(head, 'latin1')
+        socket.write(head.text, 'latin1')
         void pour(body, request, answering)
       }
     },

@@ -1,5 +1,6 @@
 // The head of an upstream's answer, and where its body ends, with one reading or none. Stricter than the standard where two readers could
 // differ (RFC 9112): no folded lines, no bare CR or LF, one length at most, never a length beside chunks, no coding but chunked.
+import { nameOf } from '../names.ts'
 import type { Header } from '../nouns.ts'
 
 export type Head = {
@@ -32,7 +33,7 @@ export const readLine = (text: string, from = 0, until = text.length): Header =>
   const colon = text.indexOf(':', from)
   const name = colon < 0 || colon > until ? '' : text.slice(from, colon)
   const value = text.slice(colon + 1, until)
-  if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name) || /[^\t\x20-\x7e\x80-\xff]/.test(value))
+  if (!nameOf(name).valid || /[^\t\x20-\x7e\x80-\xff]/.test(value))
     throw new Error('the upstream answered with a header line that is none')
   return [name, trimmed(value)]
 }

@@ -4,7 +4,7 @@ import { connect as connectTls } from 'node:tls'
 import { type Connection, connection } from './connection.ts'
 import type { Answering, Asked, CallOff, Transport } from './exchange.ts'
 import { reading, type Take } from './reading.ts'
-import { writeHead } from './request.ts'
+import { type WrittenHead, writeHead } from './request.ts'
 
 export type Place = {
   readonly url: URL
@@ -136,7 +136,7 @@ export const pool = (place: Place): Transport => {
     }
   }
 
-  const exchangeOnNew = (asked: Asked, head: string, answering: Answering): CallOff => {
+  const exchangeOnNew = (asked: Asked, head: WrittenHead, answering: Answering): CallOff => {
     let one: Connection | undefined
     let over = false
     const giveUp = open(asked.upgrade !== undefined, (opened, cause) => {

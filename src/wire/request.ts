@@ -22,15 +22,17 @@ const contentful: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY'
  * Does this request sign its connection in, and not only itself? NTLM does, and Negotiate may (RFC 4559 §6): whoever came next on it would
  * be taken for the same person.
  */
-export const bindsConnection = (headers: readonly Header[]): boolean => {
-  for (const [name, value] of headers)
-    if (name.length === 13 && name.toLowerCase() === 'authorization' && /^[\t ]*(?:ntlm|negotiate)/i.test(value))
-      return true
-  return false
-}
+export const bindsConnection = (headers: readonly Header[]): boolean =>
+  headers.some(([name, value]) => name.length === 13 && binds(name.toLowerCase(), value))
+
+const binds = (lower: string, value: string): boolean =>
+  lower === 'authorization' && /^[\t ]*(?:ntlm|negotiate)/i.test(value)
+
+/** A request's head; `binds`: it signs its connection in. */
+export type WrittenHead = { readonly text: string; readonly binds: boolean }
 
 /** @param host of the upstream, with its port where that is not the usual one. @throws if it could be read as anything but one head */
-export const writeHead = (asked: Asked, host: string): string => {
+export const writeHead = (asked: Asked, host: string): WrittenHead => {
   const { method, target, upgrade, body } = asked
   const length = body instanceof Uint8Array ? body.length : asked.length
   // What follows an answer to CONNECT is no HTTP any more, whatever its head says.
@@ -39,12 +41,14 @@ export const writeHead = (asked: Asked, host: string): string => {
   if (length !== undefined && !(Number.isSafeInteger(length) && length >= 0))
     throw new Error('the length of the body is no number of bytes')
   let named: string | undefined
+  let binding = false
   // Joined in the end: a head that grows line by line is a tree of strings, and costs twice its size again.
   const lines: string[] = []
   for (const [name, value] of asked.headers) {
     const { lower, valid } = nameOf(name)
     if (!valid || /[^\t\x20-\x7e\x80-\xff]/.test(value) || ours.has(lower))
       throw new Error(`the header ${JSON.stringify(name)} cannot be sent as it is`)
+    if (binds(lower, value)) binding = true
     if (lower !== 'host') lines.push(name, ': ', value, '\r\n')
     else if (named === undefined) named = value
     else throw new Error('there are two Host lines')
@@ -59,5 +63,6 @@ export const writeHead = (asked: Asked, host: string): string => {
         ? 'transfer-encoding: chunked\r\n'
         : `content-length: ${length}\r\n`
   lines.push(framing, '\r\n')
-  return `${method} ${target} HTTP/1.1\r\nhost: ${named ?? host}\r\nconnection: ${connection}\r\n${lines.join('')}`
+  const text = `${method} ${target} HTTP/1.1\r\nhost: ${named ?? host}\r\nconnection: ${connection}\r\n${lines.join('')}`
+  return { text, binds: binding }
 }

@@ -106,6 +106,9 @@ export const plain: Asked = {
   idleMs: 0,
 }
 
+/** Of a request without a line. */
+export const plainHead = { text: 'GET / HTTP/1.1\r\n\r\n', binds: false }
+
 export const pooled = (url: string, more: Partial<Place> = {}): Transport => {
   const transport = pool({ url: new URL(url), connectMs: 5000, headersMs: 0, idleMs: 0, ...more })
   closing.push(() => transport.close())
@@ -201,7 +204,7 @@ export const lined = async (asked: Partial<Asked>, answering: Answering) => {
     () => {},
   )
   socket.on('data', one.take)
-  one.exchange({ ...plain, ...asked }, 'GET / HTTP/1.1\r\n\r\n', answering)
+  one.exchange({ ...plain, ...asked }, plainHead, answering)
   await turn()
   const free = (): void => {
     socket.destroy()
