@@ -102,9 +102,10 @@ export const listenGate = async (
       open.set(socket, line)
     }
     const { unanswered } = line
+    // Node counts from where it took the connection on. Behind the last answer nothing is answered, so nothing may be done either.
+    if (++line.count > requestsPerSocket) return
     unanswered.add(response)
-    line.count++
-    // Node says "close" in its last answer and drops what comes behind it, but leaves the connection open.
+    // Node says "close" in its last answer, but leaves the connection open.
     if (line.count === requestsPerSocket) response.shouldKeepAlive = false
     response.on('close', answered)
     response.on('error', ignore)
@@ -163,7 +164,8 @@ export const listenGate = async (
     requests: requestsPerSocket,
     header: listener.limits().header,
     handle: listener.handle,
-    handOver(socket) {
+    handOver(socket, count) {
+      open.set(socket, { unanswered: new Set(), count })
       for (const take of theirs) take.call(server, socket)
     },
     late: socket => refuse(socket, 'malformed', listener, 'ERR_HTTP_REQUEST_TIMEOUT'),

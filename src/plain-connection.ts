@@ -33,8 +33,8 @@ export const plainConnections = (options: {
   /** Bytes of a head. */
   readonly header: number
   readonly handle: (request: PlainRequest, response: PlainResponse) => void
-  /** Takes a connection on; what was read of it is in it again. */
-  readonly handOver: (socket: Socket) => void
+  /** Takes a connection on, after so many requests; what was read and not answered is in it again. */
+  readonly handOver: (socket: Socket, count: number) => void
   /** Nothing came in time. */
   readonly late: (socket: Socket) => void
 }): PlainConnections => {
@@ -59,20 +59,23 @@ export const plainConnections = (options: {
     let response: PlainResponse | undefined
     let count = 0
     let since = ticks
-    let sent = 0
-    /** What came while a call is answered. */
-    let behind: Buffer | undefined
-    /** Nothing more is read. */
+    /** What came while a call was answered, until that is read. */
+    let behind: Buffer[] = []
+    let behindBytes = 0
+    /** Nothing more is read here. */
     let over = false
+    let watched = false
 
     const onData = (bytes: Buffer): void => {
       if (over) return
-      if (response === undefined) {
+      // What came before is read before.
+      if (response === undefined && behind.length === 0) {
         read(bytes)
         return
       }
-      behind = behind === undefined ? bytes : Buffer.concat([behind, bytes])
-      if (behind.length > mostBehind) socket.pause()
+      behind.push(bytes)
+      behindBytes += bytes.length
+      if (behindBytes > mostBehind) socket.pause()
     }
     const read = (bytes: Buffer): void => {
       const head = readPlain(bytes, header)
@@ -95,21 +98,24 @@ export const plainConnections = (options: {
         socket.destroySoon()
         return
       }
-      if (behind !== undefined) setImmediate(next)
+      if (behind.length > 0) setImmediate(next)
     }
     const next = (): void => {
-      const bytes = behind
-      if (bytes === undefined || over || response !== undefined || socket.destroyed) return
-      behind = undefined
+      if (over || socket.destroyed) return
+      const bytes = Buffer.concat(behind)
+      behind = []
+      behindBytes = 0
       socket.resume()
       read(bytes)
     }
     const leave = (bytes: Buffer): void => {
+      over = true
       forget()
+      watch(false)
       socket.pause()
-      socket.off('data', onData).off('end', onEnd).off('drain', onDrain).off('close', onClose)
+      socket.off('data', onData).off('end', onEnd).off('drain', onDrain).off('close', onClose).off('timeout', onStall)
       socket.unshift(bytes)
-      handOver(socket)
+      handOver(socket, count)
       // Whoever takes it on hears of its errors by now.
       socket.off('error', onError)
       socket.resume()
@@ -117,6 +123,15 @@ export const plainConnections = (options: {
     // Who stops sending does not wait for an answer either.
     const onEnd = (): void => void socket.end()
     const onDrain = (): void => void response?.emit('drain')
+    const onStall = (): void => {
+      if (socket.writableLength > 0) socket.destroy()
+    }
+    // Node sees whether a part of a write was taken, which nobody else can.
+    const watch = (on: boolean): void => {
+      if (on === watched) return
+      watched = on
+      socket.setTimeout(on ? times.stallMs : 0)
+    }
     const onError = (): void => void socket.destroy()
     const onClose = (): void => {
       forget()
@@ -131,13 +146,10 @@ export const plainConnections = (options: {
 
     known.set(socket, {
       check(now) {
-        const went = socket.bytesWritten - socket.writableLength
-        if (response !== undefined || socket.writableLength > 0) {
-          // Only who owes something is slow: bytes that it does not take.
-          if (socket.writableLength === 0 || went !== sent) since = now
-          sent = went
-          if (now - since >= stallTicks) socket.destroy()
-        } else if (over) {
+        // Only who owes something is slow: bytes that it does not take.
+        watch(socket.writableLength > 0)
+        if (response !== undefined || socket.writableLength > 0) since = now
+        else if (over) {
           if (now - since >= stallTicks) socket.destroy()
         } else if (count === 0) {
           if (now - since < headTicks) return
@@ -147,11 +159,17 @@ export const plainConnections = (options: {
         } else if (now - since >= keepTicks) socket.destroy()
       },
       closeIfIdle() {
-        if (count > 0 && response === undefined && behind === undefined && socket.writableLength === 0) socket.destroy()
+        if (count > 0 && response === undefined && behind.length === 0 && socket.writableLength === 0) socket.destroy()
       },
     })
     timer ??= setInterval(look, times.checkMs).unref()
-    socket.on('data', onData).on('end', onEnd).on('drain', onDrain).on('error', onError).on('close', onClose)
+    socket
+      .on('data', onData)
+      .on('end', onEnd)
+      .on('drain', onDrain)
+      .on('error', onError)
+      .on('close', onClose)
+      .on('timeout', onStall)
   }
 
   return {

@@ -162,6 +162,8 @@ export class PlainResponse extends EventEmitter implements CallerResponse {
     let head = `HTTP/1.1 ${status} ${text}\r\n`
     let dated = false
     let connection = false
+    let { last } = this
+    let length: string | undefined
     for (let at = 0; at < headers.length; at += 2) {
       const name = headers[at] ?? ''
       const value = headers[at + 1] ?? ''
@@ -172,24 +174,22 @@ export class PlainResponse extends EventEmitter implements CallerResponse {
       if (lower === 'date') dated = true
       else if (lower === 'connection') {
         connection = true
-        if (/close/i.test(value)) this.last = true
-      } else if (lower === 'content-length') this.promise(value)
+        if (/close/i.test(value)) last = true
+      } else if (lower === 'content-length') {
+        if (length !== undefined || !/^\d{1,15}$/.test(value)) throw new Error('an answer has one length')
+        length = value
+      }
     }
     if (!dated) head += `Date: ${date()}\r\n`
-    if (!connection) head += this.last ? 'Connection: close\r\n' : this.kept
+    if (!connection) head += last ? 'Connection: close\r\n' : this.kept
     this.hasBody = status !== 204 && status !== 304 && this.req.method !== 'HEAD'
-    if (this.hasBody && this.left === undefined) {
-      this.chunked = true
-      head += 'Transfer-Encoding: chunked\r\n'
-    }
+    this.chunked = this.hasBody && length === undefined
+    if (this.chunked) head += 'Transfer-Encoding: chunked\r\n'
+    if (length !== undefined) this.left = Number(length)
+    this.last = last
     this.head = `${head}\r\n`
     this.statusCode = status
     this.headersSent = true
-  }
-
-  private promise(length: string): void {
-    if (this.left !== undefined || !/^\d{1,15}$/.test(length)) throw new Error('an answer has one length')
-    this.left = Number(length)
   }
 
   flushHeaders(): void {
@@ -210,7 +210,7 @@ export class PlainResponse extends EventEmitter implements CallerResponse {
 
   write(chunk: Buffer | string, written?: (error: Error | null | undefined) => void): boolean {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
-    if (this.destroyed || this.writableEnded) {
+    if (this.gone() || this.writableEnded) {
       written?.(new Error('the connection is closed'))
       return true
     }
@@ -249,7 +249,8 @@ export class PlainResponse extends EventEmitter implements CallerResponse {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
     if (this.hasBody && bytes.length > smallBody) this.write(bytes)
     this.writableEnded = true
-    if (this.destroyed) return
+    // Its end comes with that of the connection.
+    if (this.gone()) return
     const body = this.hasBody && bytes.length <= smallBody ? bytes : empty
     if (this.hasBody && !this.counts(body.length, true)) return
     let text = this.head
@@ -262,7 +263,7 @@ export class PlainResponse extends EventEmitter implements CallerResponse {
     this.put(text)
     // What the system has taken at once is sent; else it is, once what comes behind it is.
     if (this.socket.writableLength === 0) this.finish()
-    else this.socket.write(empty, error => (error ? undefined : this.finish()))
+    else this.socket.write(empty, error => (error ? this.cut() : this.finish()))
     this.done()
   }
 
@@ -271,7 +272,12 @@ export class PlainResponse extends EventEmitter implements CallerResponse {
     this.socket.destroy()
   }
 
-  /** The connection has closed. */
+  /** Nobody takes anything any more, though the connection may not have closed yet. */
+  private gone(): boolean {
+    return this.destroyed || !this.socket.writable
+  }
+
+  /** The connection has closed, or closes before all of this was sent. */
   cut(): void {
     this.destroyed = true
     if (!this.writableFinished) this.emit('close')
@@ -287,7 +293,7 @@ export class PlainResponse extends EventEmitter implements CallerResponse {
   }
 
   private put(text: string): void {
-    if (text !== '' && !this.destroyed) this.socket.write(text, 'latin1')
+    if (text !== '' && !this.gone()) this.socket.write(text, 'latin1')
   }
 
   /** Does the body keep to its length? If not, nobody may take what came for all of it, nor what follows for part of it. */

@@ -425,6 +425,37 @@ test('what comes while a call is answered waits for it, be it plain or not, and 
   }
 })
 
+test('what comes between the end of an answer and what waits behind it is read after that', async () => {
+  const smuggled = 'DELETE /smuggled HTTP/1.1\r\nHost: g\r\n\r\n'
+  const { open, taken } = await serving(async one => {
+    if (one.request.url === '/first') return
+    const { bytes } = await readWhole(one.request, 1000)
+    ok(one, `${one.request.url} ${bytes.length}`)
+  })
+  for (const [behind, rest] of [
+    [`POST /b HTTP/1.1\r\nHost: g\r\nContent-Length: ${smuggled.length}\r\n\r\n`, smuggled],
+    ['GET /b HTT', 'P/1.1\r\nHost: g\r\n\r\n'],
+  ] as const) {
+    const before = taken.length
+    const wire = await open(get('/first'))
+    while (taken.length === before) await setTimeout(1)
+    const { request, response } = taken[before] as Taken
+    wire.socket.write(behind)
+    await setTimeout(20)
+    // The rest is read in the turn in which the answer ends.
+    await new Promise<void>(resolve => {
+      request.socket.prependOnceListener('data', () => {
+        ok({ request, response })
+        resolve()
+      })
+      wire.socket.write(rest)
+    })
+    expect(await wire.until(answers(2))).toMatch(/\/b \d+$/)
+    expect(taken.slice(before).map(one => one.request.url)).toEqual(['/first', '/b'])
+    wire.socket.destroy()
+  }
+})
+
 test('more than is kept behind a call waits in the caller’s socket, and is read in the end', async () => {
   const { open, taken } = await serving(async one => {
     if (one.request.url === '/first') return
@@ -505,4 +536,87 @@ test('who says nothing is refused in time, and later than who is idle between tw
   await silent.closed
   expect(used.socket.closed).toBe(false)
   await used.closed
+})
+
+test('who takes a large answer slowly but steadily is not cut off', async () => {
+  const { open } = await serving(
+    ({ response }) => {
+      response.writeHead(200, ['Content-Length', '30000000'])
+      response.end(Buffer.alloc(30_000_000))
+    },
+    { stallMs: 300 },
+  )
+  const wire = await open(get('/a'))
+  let taken = 0
+  wire.socket.on('data', (chunk: Buffer) => {
+    taken += chunk.length
+    wire.socket.pause()
+    void setTimeout(2).then(() => wire.socket.resume())
+  })
+  const begun = performance.now()
+  while (taken < 30_000_000 && !wire.socket.closed) await setTimeout(20)
+  expect(taken).toBeGreaterThan(30_000_000)
+  expect(performance.now() - begun).toBeGreaterThan(600)
+})
+
+test('an answer that ended and was not taken ends in close, and was not finished', async () => {
+  const { open, taken } = await serving(() => {})
+  for (const leave of ['resetAndDestroy', 'pause'] as const) {
+    const before = taken.length
+    const wire = await open(get('/a'))
+    while (taken.length === before) await setTimeout(1)
+    const { request, response } = taken[before] as Taken
+    wire.socket.pause()
+    const closed = new Promise<void>(resolve => response.on('close', () => resolve()))
+    response.writeHead(200, ['Content-Length', '30000000'])
+    response.end(Buffer.alloc(30_000_000))
+    wire.socket[leave]()
+    if (leave === 'pause') request.socket.destroy()
+    await closed
+    expect([response.destroyed, response.writableFinished]).toEqual([true, false])
+  }
+})
+
+test('a caller that stops sending gets what was written before, and nothing after it counts as sent', async () => {
+  const { open, taken } = await serving(() => {})
+  const wire = await open(get('/a'))
+  while (taken.length === 0) await setTimeout(1)
+  const { request, response } = taken[0] as Taken
+  response.writeHead(200, [])
+  response.write('w'.repeat(8_000_000))
+  wire.socket.end()
+  await once(request.socket, 'end')
+  await setTimeout(1)
+  let failed: unknown
+  response.write('more', error => {
+    failed = error
+  })
+  response.end('end')
+  expect(failed).toBeInstanceOf(Error)
+  await wire.closed
+  expect(wire.text().match(/w/g)).toHaveLength(8_000_000)
+  expect([response.destroyed, response.writableFinished]).toEqual([true, false])
+})
+
+test('a head that was refused leaves nothing behind', async () => {
+  const { open } = await serving(({ response }) => {
+    expect(() => response.writeHead(200, ['Content-Length', '5', 'Connection', 'close', 'X', 'a\x01'])).toThrow()
+    response.writeHead(502, ['Content-Length', '2'])
+    response.end('no')
+  })
+  const wire = await open(get('/a'))
+  expect(await wire.until(text => text.endsWith('no'))).toMatch(/^HTTP\/1\.1 502 [\s\S]*Connection: keep-alive/)
+})
+
+test('a connection is good for a thousand requests, whoever reads them', async () => {
+  const { open, taken } = await serving(ok)
+  const wire = await open('')
+  for (let n = 1; n <= 900; n++) {
+    wire.socket.write(get(`/${n}`))
+    while (taken.length < n) await new Promise(resolve => setImmediate(resolve))
+  }
+  wire.socket.write(get('/p').repeat(200))
+  await wire.closed
+  expect(taken).toHaveLength(1000)
+  expect(taken.filter(({ request }) => request instanceof PlainRequest)).toHaveLength(900)
 })
