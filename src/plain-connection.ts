@@ -59,7 +59,7 @@ export const plainConnections = (options: {
     let response: PlainResponse | undefined
     let count = 0
     let since = ticks
-    /** What came while a call was answered, until that is read. */
+    /** What came while a call was answered, or its answer was not taken, until that is read. */
     let behind: Buffer[] = []
     let behindBytes = 0
     /** Nothing more is read here. */
@@ -69,7 +69,7 @@ export const plainConnections = (options: {
     const onData = (bytes: Buffer): void => {
       if (over) return
       // What came before is read before.
-      if (response === undefined && behind.length === 0) {
+      if (response === undefined && behind.length === 0 && !socket.writableNeedDrain) {
         read(bytes)
         return
       }
@@ -101,7 +101,8 @@ export const plainConnections = (options: {
       if (behind.length > 0) setImmediate(next)
     }
     const next = (): void => {
-      if (over || socket.destroyed) return
+      // Who does not take its answers gets no more of them made.
+      if (over || behind.length === 0 || socket.destroyed || socket.writableNeedDrain) return
       const bytes = Buffer.concat(behind)
       behind = []
       behindBytes = 0
@@ -122,7 +123,10 @@ export const plainConnections = (options: {
     }
     // Who stops sending does not wait for an answer either.
     const onEnd = (): void => void socket.end()
-    const onDrain = (): void => void response?.emit('drain')
+    const onDrain = (): void => {
+      if (response === undefined) next()
+      else response.emit('drain')
+    }
     const onStall = (): void => {
       if (socket.writableLength > 0) socket.destroy()
     }

@@ -1,8 +1,9 @@
 // Plain requests are read and answered by us, everything else by Node's server. Node is the oracle for both: whatever is taken as plain it
 // reads alike, and the answers have the bytes that its own would have.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import fc from 'fast-check'
@@ -39,13 +40,22 @@ const serving = async (answer: (one: Taken) => unknown, patience: Partial<Patien
     { checkMs: 50, ...patience },
   )
   closing.push(() => gate.close())
+  const sockets = new Set<Socket>()
+  const note = (message: unknown): void => void sockets.add((message as { socket: Socket }).socket)
+  subscribe('net.server.socket', note)
+  closing.push(() => unsubscribe('net.server.socket', note))
+  /** Resolves when so many bytes of a connection were read. */
+  const read = async (wire: Wire, bytes: number): Promise<void> => {
+    const ours = (socket: Socket): boolean => socket.remotePort === wire.socket.localPort && socket.bytesRead >= bytes
+    while (![...sockets].some(ours)) await setTimeout(1)
+  }
   const open = async (raw: string): Promise<Wire> => {
     const wire = await dial(gate.url, raw)
     wire.socket.setNoDelay(true)
     closing.push(() => wire.socket.destroy())
     return wire
   }
-  return { gate, open, taken, refused }
+  return { open, read, taken, refused }
 }
 
 const ok = ({ request, response }: Taken, body = `${request.method} ${request.url}`): void => {
@@ -230,7 +240,7 @@ describe('no plain request is', () => {
 
 test('a request that comes in two pieces is the same request, wherever it is cut', async () => {
   const bodies: string[] = []
-  const { open, taken } = await serving(async one => {
+  const { open, read, taken } = await serving(async one => {
     const { bytes } = await readWhole(one.request, 100)
     bodies.push(bytes.toString())
     ok(one)
@@ -239,7 +249,7 @@ test('a request that comes in two pieces is the same request, wherever it is cut
   for (let at = 1; at <= text.length; at++) {
     const wire = await open(text.slice(0, at))
     if (at < text.length) {
-      await setTimeout(2)
+      await read(wire, at)
       wire.socket.write(text.slice(at))
     }
     await wire.until(answers(1))
@@ -310,22 +320,24 @@ const play = (
 
 test('an answer has the bytes that Node’s would have', async () => {
   let now: Parameters<typeof play>[0] | undefined
-  const { open, taken } = await serving(({ request, response }) => {
+  const { open, read, taken } = await serving(({ request, response }) => {
     if (request.url === '/end') ok({ request, response })
     else if (now !== undefined) play(now, response)
   })
   const said = async (pieces: readonly string[]): Promise<string> => {
     const wire = await open(pieces[0] ?? '')
     for (const piece of pieces.slice(1)) {
-      await setTimeout(2)
+      await read(wire, pieces[0]?.length ?? 0)
       wire.socket.write(piece)
     }
     // What comes behind the answer shows where it ended.
     const gone = wire.until(() => false).catch(() => {})
     const until = wire.until(text => text.endsWith('GET /end')).catch(() => {})
-    await setTimeout(2)
     const closes = now?.close === true || now?.headers.some(([name]) => name === 'Connection')
-    if (closes !== true) wire.socket.write(get('/end'))
+    if (closes !== true) {
+      await read(wire, pieces.join('').length)
+      wire.socket.write(get('/end'))
+    }
     await Promise.race([gone, until])
     const text = wire.text()
     wire.socket.destroy()
@@ -427,7 +439,7 @@ test('what comes while a call is answered waits for it, be it plain or not, and 
 
 test('what comes between the end of an answer and what waits behind it is read after that', async () => {
   const smuggled = 'DELETE /smuggled HTTP/1.1\r\nHost: g\r\n\r\n'
-  const { open, taken } = await serving(async one => {
+  const { open, read, taken } = await serving(async one => {
     if (one.request.url === '/first') return
     const { bytes } = await readWhole(one.request, 1000)
     ok(one, `${one.request.url} ${bytes.length}`)
@@ -441,7 +453,7 @@ test('what comes between the end of an answer and what waits behind it is read a
     while (taken.length === before) await setTimeout(1)
     const { request, response } = taken[before] as Taken
     wire.socket.write(behind)
-    await setTimeout(20)
+    await read(wire, get('/first').length + behind.length)
     // The rest is read in the turn in which the answer ends.
     await new Promise<void>(resolve => {
       request.socket.prependOnceListener('data', () => {
@@ -469,6 +481,28 @@ test('more than is kept behind a call waits in the caller’s socket, and is rea
   expect(wire.socket.writableLength).toBeGreaterThan(0)
   ok(taken[0] as Taken)
   expect(await wire.until(answers(2))).toMatch(/9000000$/)
+})
+
+test('who does not take its answers gets no more of them made', async () => {
+  const { open, taken } = await serving(({ response }) => {
+    response.writeHead(200, ['Content-Length', '1000000'])
+    response.end(Buffer.alloc(1_000_000))
+  })
+  const wire = await open('')
+  wire.socket.pause()
+  for (let n = 0; n < 40; n++) {
+    wire.socket.write(get(`/${n}`))
+    await setTimeout(2)
+  }
+  const before = taken.length
+  expect(before).toBeLessThan(20)
+  let came = 0
+  wire.socket.on('data', (chunk: Buffer) => {
+    came += chunk.length
+  })
+  wire.socket.resume()
+  while (came < 40_000_000) await setTimeout(5)
+  expect(taken.map(({ request }) => request.url)).toEqual(Array.from({ length: 40 }, (_, n) => `/${n}`))
 })
 
 test('a caller that leaves is noticed, whether it ends or resets, also behind what it sent last', async () => {
