@@ -531,22 +531,32 @@ test('an answer ends in close, and only one that was taken was finished', async 
   let closed = 0
   response.on('close', () => closed++)
   wire.socket.pause()
-  response.writeHead(200, ['Content-Length', '9000000'])
-  expect(response.write(Buffer.alloc(4_500_000))).toBe(false)
-  const drained = new Promise<void>(resolve => response.on('drain', resolve))
-  wire.socket.resume()
-  await drained
-  wire.socket.pause()
+  // More than the system keeps for a connection.
+  response.writeHead(200, ['Content-Length', '40000000'])
   let written = false
-  response.write(Buffer.alloc(4_000_000), error => {
+  const more = response.write(Buffer.alloc(20_000_000), error => {
     written = !error
   })
-  response.end(Buffer.alloc(500_000))
-  expect([response.writableEnded, response.writableFinished, written, closed]).toEqual([true, false, false, 0])
+  response.end(Buffer.alloc(20_000_000))
+  await setTimeout(20)
+  expect([more, response.writableEnded, response.writableFinished, written, closed]).toEqual([
+    ...[false, true, false, false, 0],
+  ])
   wire.socket.resume()
-  await wire.until(text => text.length > 9_000_000)
-  await setTimeout(10)
+  await wire.until(text => text.length > 40_000_000)
+  while (closed === 0) await setTimeout(1)
   expect([response.writableFinished, written, closed]).toEqual([true, true, 1])
+
+  wire.socket.write(get('/b'))
+  while (taken.length === 1) await setTimeout(1)
+  const second = (taken[1] as Taken).response
+  wire.socket.pause()
+  second.writeHead(200, [])
+  expect(second.write(Buffer.alloc(20_000_000))).toBe(false)
+  const drained = new Promise<void>(resolve => second.on('drain', resolve))
+  wire.socket.resume()
+  await drained
+  second.end()
 })
 
 test('a thousand requests are answered one after the other, and the last answer says so', async () => {
