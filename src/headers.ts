@@ -98,6 +98,20 @@ export const announced = (headers: readonly Header[], status: number): readonly 
 export const takesTrailers = (lines: readonly Header[]): boolean =>
   valuesOf(lines, 'te').some(value => value.split(',').some(token => token.trim().toLowerCase() === 'trailers'))
 
+/**
+ * A value without the spaces and tabs around it, and nothing else: a byte that `trim` takes for a space may be the end of a letter in
+ * UTF-8.
+ */
+export const trimmed = (text: string, start = 0, end = text.length): string => {
+  let from = start
+  let until = end
+  while (from < until && isBlank(text.charCodeAt(from))) from++
+  while (until > from && isBlank(text.charCodeAt(until - 1))) until--
+  return text.slice(from, until)
+}
+
+const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
+
 /** Lower-case names that Connection lines list. */
 export const nominated = (headers: readonly Header[]): ReadonlySet<string> => {
   const lines = valuesOf(headers, 'connection')

@@ -1,10 +1,11 @@
 // Plain requests: those whose head, and body if there is one, came in one piece, with nothing in them that two readers could read in two
-// ways and nothing behind them. They are most of what comes, and are read and answered here for half of what Node's HTTP server takes. Any
+// ways and nothing behind them. They are most of what comes, and are read and answered here for less than Node's HTTP server takes. Any
 // other byte is for that server: the connection is handed over to it as it is, for good. So what is taken here is only ever what Node's
 // strict parser takes as well, and reads alike; what is refused, and how, is decided there and in receive.ts.
 import { EventEmitter } from 'node:events'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
+import { trimmed } from './headers.ts'
 import type { CallerResponse } from './incoming.ts'
 import { nameOf } from './names.ts'
 import type { Header } from './nouns.ts'
@@ -97,17 +98,6 @@ export const readPlain = (bytes: Buffer, limit: number): PlainHead | undefined =
   if (length !== undefined && !/^(?:0|[1-9]\d{0,14})$/.test(length)) return undefined
   return { method, url, lines, keepAlive: connection !== 'close', size: end + 4, length: Number(length ?? 0) }
 }
-
-/** Without the spaces and tabs around it. */
-const trimmed = (text: string, start: number, end: number): string => {
-  let from = start
-  let until = end
-  while (from < until && isBlank(text.charCodeAt(from))) from++
-  while (until > from && isBlank(text.charCodeAt(until - 1))) until--
-  return text.slice(from, until)
-}
-
-const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
 
 let dateMs = 0
 let dateLine = ''

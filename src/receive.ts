@@ -5,7 +5,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { isIPv4, isIPv6, type Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { HoldpointError } from './errors.ts'
-import { nominated, valuesOf } from './headers.ts'
+import { nominated, trimmed, valuesOf } from './headers.ts'
 import { type CallerRequest, linesOf } from './incoming.ts'
 import { hopByHop, nameOf } from './names.ts'
 import type { Call, Header } from './nouns.ts'
@@ -106,19 +106,12 @@ const wholeServer = { path: '*', rawPath: '*', rawQuery: undefined, query: [] } 
 const headerLines = (raw: readonly Header[]): readonly Header[] =>
   raw.map(([written, text]) => {
     const { name, valid } = nameOf(written)
-    const value = trim(text)
+    // Node's parser leaves nothing to trim; whoever reads a value relies on it all the same.
+    const value = trimmed(text)
     if (!valid) refuse('header: a name has a character that is not allowed in names')
     if (/[^\t\x20-\x7e]/.test(value)) refuse(`${name}: it has a control character or one outside ASCII: encode it`)
     return [name, value]
   })
-
-// Node's parser leaves nothing to trim; whoever reads a value relies on it all the same.
-const trim = (value: string): string =>
-  isBlank(value.charCodeAt(0)) || isBlank(value.charCodeAt(value.length - 1))
-    ? value.replace(/^[ \t]+/, '').replace(/(?<![ \t])[ \t]+$/, '')
-    : value
-
-const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
 
 const refuseTooLarge = (target: string, method: string, lines: readonly Header[], limit: number): void => {
   if (lines.length > maxHeaders) throw new HoldpointError('head_too_large', `headers: send at most ${maxHeaders} lines`)

@@ -1,5 +1,6 @@
 // The head of an upstream's answer, and where its body ends, with one reading or none. Stricter than the standard where two readers could
 // differ (RFC 9112): no folded lines, no bare CR or LF, one length at most, never a length beside chunks, no coding but chunked.
+import { trimmed } from '../headers.ts'
 import { nameOf } from '../names.ts'
 import type { Header } from '../nouns.ts'
 
@@ -37,17 +38,6 @@ export const readLine = (text: string, from = 0, until = text.length): Header =>
     throw new Error('the upstream answered with a header line that is none')
   return [name, trimmed(value)]
 }
-
-/** Without the spaces and tabs around it, and nothing else: a byte that `trim` takes for a space may be the end of a letter in UTF-8. */
-const trimmed = (value: string): string => {
-  let from = 0
-  let until = value.length
-  while (from < until && isBlank(value.charCodeAt(from))) from++
-  while (until > from && isBlank(value.charCodeAt(until - 1))) until--
-  return value.slice(from, until)
-}
-
-const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
 
 /** Bytes; `chunked`; or `rest`: everything until the connection closes. */
 export type Length = number | 'chunked' | 'rest'
