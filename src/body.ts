@@ -2,6 +2,7 @@
 // only for looking. Whatever two readers could take for different things is `unknown`, with the reason, and never guessed.
 import { Readable } from 'node:stream'
 import { brotliDecompressSync, constants, crc32, inflateRawSync, inflateSync, zstdDecompressSync } from 'node:zlib'
+import { valuesOf } from './headers.ts'
 import type { CallerRequest } from './incoming.ts'
 import { parseLines, parseStrict } from './json.ts'
 import { type MediaType, mediaType } from './media-type.ts'
@@ -9,19 +10,22 @@ import { type Part, parseMultipart } from './multipart.ts'
 import type { Body, Header, Json, Unread } from './nouns.ts'
 import { parsePairs, unprintable } from './pairs.ts'
 
+/** What of a body is here: all of it, or its beginning. */
+export type Read = { readonly bytes: Buffer; readonly complete: boolean }
+
 /**
  * Reads a body until it ends or more than `limit` bytes are there. With `complete: false` the rest is still unread in the request,
- * which no longer flows: it is sent on as `readAhead` and `body` of a Sending. Rejects if the caller goes away first.
+ * which no longer flows: it is sent on as `readAhead` and `body` of a Sending. At once if all of it is here; else it rejects if the caller
+ * goes away first.
  */
-export const readWhole = async (
-  request: CallerRequest,
-  limit: number,
-): Promise<{ readonly bytes: Buffer; readonly complete: boolean }> => {
+export const readWhole = (request: CallerRequest, limit: number): Read | Promise<Read> => {
   // Most bodies come together with their head.
-  if (request.complete || !(request instanceof Readable)) {
-    const bytes = (request.read() as Buffer | null) ?? Buffer.alloc(0)
-    return { bytes, complete: bytes.length <= limit }
-  }
+  if (request instanceof Readable && !request.complete) return gather(request, limit)
+  const bytes = (request.read() as Buffer | null) ?? Buffer.alloc(0)
+  return { bytes, complete: bytes.length <= limit }
+}
+
+const gather = async (request: Readable, limit: number): Promise<Read> => {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
@@ -39,9 +43,14 @@ export const parseBody = (headers: readonly Header[], bytes: Buffer, inspect: nu
   const unknown = (why: string): Body => ({ kind: 'unknown', why, size })
   if (size > inspect) return unknown(`it is larger than ${inspect} bytes (limits.inspect)`)
 
-  const plain = decodeContent(linesOf(headers, 'content-encoding'), bytes, inspect, `${inspect} bytes (limits.inspect)`)
+  const plain = decodeContent(
+    valuesOf(headers, 'content-encoding'),
+    bytes,
+    inspect,
+    `${inspect} bytes (limits.inspect)`,
+  )
   if (typeof plain === 'string') return unknown(plain)
-  const type = mediaType(linesOf(headers, 'content-type'))
+  const type = mediaType(valuesOf(headers, 'content-type'))
   return { ...(typeof type === 'string' ? unknown(type) : readAs(type, plain, size)), content: plain }
 }
 
@@ -108,10 +117,6 @@ const jsonLines: ReadonlySet<string> = new Set([
   'application/jsonlines',
   'application/x-jsonlines',
 ])
-
-/** The values of every line of a header; `lower` is its name in lower case. */
-export const linesOf = (headers: readonly Header[], lower: string): readonly string[] =>
-  headers.flatMap(([name, value]) => (name.toLowerCase() === lower ? [value] : []))
 
 // ---- content coding
 

@@ -2,7 +2,7 @@
 // Everything that ends a call badly is thrown and becomes an answer in one place (`refuse`); what is not known forwards nothing.
 import { Buffer } from 'node:buffer'
 import { answerError } from './answer.ts'
-import { readWhole } from './body.ts'
+import { type Read, readWhole } from './body.ts'
 import { credentialOf } from './credentials/make.ts'
 import { HoldpointError, toError } from './errors.ts'
 import { forward, rebuilt, type Sending, type Sent, toResponse } from './forward.ts'
@@ -34,7 +34,6 @@ import {
   idempotencyKey,
   type Known,
   lineOf,
-  type Read,
   refuseUpgrade,
   ruleOf,
   single,
@@ -209,15 +208,23 @@ export const gate = (parts: Parts): Gate => {
     const kind = kindOf(upstream)
     let { headers } = seen.call
     const ask = (body: Body): Judged =>
-      judge(settings, { ...seen, call: { ...call, headers }, body, at: parts.clock() })
+      judge(settings, {
+        ...seen,
+        call: headers === seen.call.headers ? seen.call : { ...call, headers },
+        body,
+        at: parts.clock(),
+      })
     const limit = Math.max(upstream.limits.held, upstream.limits.inspect)
 
     let read: Read | undefined
-    const take = async (most: number): Promise<Read> => {
-      const taken = await readBody(way, most, read?.bytes)
+    const plainly = (taken: Read): Read => {
       const plain = taken.complete ? kind.plain?.(headers, taken.bytes) : undefined
       if (plain !== undefined) headers = plain.headers
       return plain === undefined ? taken : { bytes: plain.bytes, complete: true }
+    }
+    const take = (most: number): Read | Promise<Read> => {
+      const taken = readBody(way, most, read?.bytes)
+      return taken instanceof Promise ? taken.then(plainly) : plainly(taken)
     }
     const takeWhole = async (why: string): Promise<Read> => {
       if (read?.complete !== true) read = await take(limit)
@@ -302,13 +309,16 @@ export const gate = (parts: Parts): Gate => {
     credentialOf(upstream).refuse?.(caller)
   }
 
-  const readBody = async (way: Known, limit: number, before?: Buffer): Promise<Read> => {
+  const readBody = (way: Known, limit: number, before?: Buffer): Read | Promise<Read> => {
     if (way.call.contentLength === 0) return { bytes: Buffer.alloc(0), complete: true }
     if (way.continues && before === undefined) way.response.writeContinue()
-    const read = await readWhole(way.request, limit - (before?.length ?? 0)).catch((cause: unknown) => {
+    const whole = (read: Read): Read =>
+      before === undefined ? read : { bytes: Buffer.concat([before, read.bytes]), complete: read.complete }
+    const read = readWhole(way.request, limit - (before?.length ?? 0))
+    if (!(read instanceof Promise)) return whole(read)
+    return read.then(whole, (cause: unknown) => {
       throw new HoldpointError('malformed', 'body: it broke off before its end.', { cause })
     })
-    return before === undefined ? read : { bytes: Buffer.concat([before, read.bytes]), complete: read.complete }
   }
 
   // ---- allow

@@ -10,6 +10,9 @@ export type MediaType = {
 const token = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
 const parameter = `[ \\t]*;[ \\t]*(${token})=(${token}|"[^"\\\\]*")`
 const mediaTypes = new RegExp(`^(${token}/${token})((?:${parameter})*)[ \\t]*$`)
+const parametersOf = new RegExp(parameter, 'g')
+const utf8 = /^utf-8$/i
+const none: ReadonlyMap<string, string> = new Map()
 
 /** What the Content-Type lines of one message or part say, or in words why that is in doubt. */
 export const mediaType = (lines: readonly string[]): MediaType | string => {
@@ -17,12 +20,15 @@ export const mediaType = (lines: readonly string[]): MediaType | string => {
   if (line === undefined) return 'it has no Content-Type'
   const found = lines.length === 1 ? mediaTypes.exec(line) : null
   if (found === null) return 'its Content-Type is not one plain media type'
+  const [, type = '', rest = ''] = found
+  const essence = type.toLowerCase()
+  if (rest === '') return { essence, parameters: none }
   const parameters = new Map<string, string>()
-  for (const [, name = '', value = ''] of (found[2] ?? '').matchAll(new RegExp(parameter, 'g'))) {
+  for (const [, name = '', value = ''] of rest.matchAll(parametersOf)) {
     const lower = name.toLowerCase()
     if (parameters.has(lower)) return 'its Content-Type gives a parameter twice'
     parameters.set(lower, value.startsWith('"') ? value.slice(1, -1) : value)
   }
-  if (!/^utf-8$/i.test(parameters.get('charset') ?? 'utf-8')) return 'its charset is not utf-8'
-  return { essence: (found[1] ?? '').toLowerCase(), parameters }
+  if (!utf8.test(parameters.get('charset') ?? 'utf-8')) return 'its charset is not utf-8'
+  return { essence, parameters }
 }

@@ -1,7 +1,6 @@
 // What is known of a call on its way through the gate, and the small readings of it.
-import type { Buffer } from 'node:buffer'
 import { Readable } from 'node:stream'
-import { parseBody } from './body.ts'
+import { parseBody, type Read } from './body.ts'
 import type { CallEntry } from './entry-text.ts'
 import { HoldpointError } from './errors.ts'
 import type { Sending } from './forward.ts'
@@ -41,9 +40,6 @@ export type Way = {
   /** Of its W3C trace context, the caller's or ours. */
   trace: string | undefined
 }
-
-/** What of a body is here: all of it, or its beginning. */
-export type Read = { readonly bytes: Buffer; readonly complete: boolean }
 
 /** Of a caller who is verified. */
 export type Known = Way & Pick<Identified, 'caller' | 'again' | 'opaque'> & { readonly call: Call }

@@ -87,6 +87,42 @@ describe('bodies', () => {
     const body = parseBody([['Content-Type', 'application/json']], Buffer.from(open.repeat(200_000)), 1 << 24)
     expect(body).toMatchObject({ kind: 'unknown', why: expect.stringContaining('64 levels') })
   })
+
+  // Long strings are read in another way than short ones.
+  it('reads strings of any length as JSON.parse does, but for half a surrogate pair', () => {
+    const piece = fc.oneof(
+      fc.constantFrom(
+        'x'.repeat(70),
+        '\\',
+        '\\\\',
+        '"',
+        '\\"',
+        '\\n',
+        '\\u0022',
+        '\\ud83d',
+        '\\ude00',
+        '\\q',
+        '\u0001',
+        '\t',
+        '\u2028',
+        'é',
+      ),
+      fc.string({ unit: 'binary' }),
+    )
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 8 }), fc.array(piece, { maxLength: 8 }), (one, other) => {
+        const bytes = Buffer.from(`["${one.join('')}", "${other.join('')}"]`)
+        const body = parseBody([['Content-Type', 'application/json']], bytes, 1 << 20)
+        let value: string[] | undefined
+        try {
+          value = JSON.parse(bytes.toString()) as string[]
+        } catch {}
+        if (value?.every(text => text.isWellFormed())) expect(body).toMatchObject({ kind: 'json', value })
+        else expect(body.kind).toBe('unknown')
+      }),
+      { numRuns: 3000 },
+    )
+  })
 })
 
 describe('JSON lines', () => {
@@ -201,7 +237,7 @@ describe('reading', () => {
     ['of no length', post('X-A: 1', ''), ''],
     ['of no chunks', post('Transfer-Encoding: chunked', '0\r\n\r\n'), ''],
   ])('reads a body %s', async (_, raw, body) => {
-    const read = await through(raw, request => readWhole(request, 6))
+    const read = await through(raw, async request => readWhole(request, 6))
     expect([read.bytes.toString(), read.complete]).toEqual([body, true])
   })
 
@@ -222,7 +258,7 @@ describe('reading', () => {
   it.each(['Content-Length: 7', 'Transfer-Encoding: chunked'])(
     'rejects when the caller goes away (%s)',
     async framing => {
-      const reading = through(post(framing, '3\r\nabc'), request => readWhole(request, 100), 'hang up')
+      const reading = through(post(framing, '3\r\nabc'), async request => readWhole(request, 100), 'hang up')
       await expect(reading).rejects.toThrow()
     },
   )

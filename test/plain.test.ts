@@ -2,7 +2,7 @@
 // reads alike, and the answers have the bytes that its own would have.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
@@ -69,12 +69,14 @@ const answers = (count: number) => (text: string) => (text.match(/HTTP\/1\.1 200
 
 type Read = { readonly method: string; readonly url: string; readonly lines: unknown; readonly body: string }
 
+const whole = async (request: IncomingMessage): Promise<Buffer> => (await readWhole(request, 1e6)).bytes
+
 /** What Node makes of bytes that come at once; the requests it found before it closed, or fell silent. */
 const byNode = async (bytes: Buffer): Promise<{ readonly read: readonly Read[]; readonly refused: boolean }> => {
   const read: Read[] = []
   let refused = false
   const server = createServer({ insecureHTTPParser: false, requireHostHeader: false }, async (request, response) => {
-    const { bytes: body } = await readWhole(request, 1e6).catch(() => ({ bytes: Buffer.from('broken') }))
+    const body = await whole(request).catch(() => Buffer.from('broken'))
     const { method = '', url = '' } = request
     read.push({ method, url, lines: linesOf(request), body: body.toString('latin1') })
     response.end('ok')

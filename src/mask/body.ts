@@ -1,7 +1,8 @@
 // The held body as text, decoded and read only for showing: what is forwarded stays as it was held.
 // Whatever has no single reading as text is opaque, with the reason.
 import { isUtf8 } from 'node:buffer'
-import { decodeContent, linesOf } from '../body.ts'
+import { decodeContent } from '../body.ts'
+import { valuesOf } from '../headers.ts'
 import { mediaType } from '../media-type.ts'
 import { type Part, parseMultipart } from '../multipart.ts'
 import type { Header } from '../nouns.ts'
@@ -39,14 +40,14 @@ export const readBody = (headers: readonly Header[], base64: string): Readable =
   const held = Buffer.from(base64, 'base64')
   const size = held.length
   if (size === 0) return { kind: 'none' }
-  const types = linesOf(headers, 'content-type')
+  const types = valuesOf(headers, 'content-type')
   const declared = types.join(', ')
   const type = declared === '' ? 'unknown' : declared.slice(0, 200)
   const opaque = (why: string): Readable => ({ kind: 'opaque', type, size, why })
   if (types.length > 1) return opaque('it has several content types')
 
   // A character has at most four bytes.
-  const plain = decodeContent(linesOf(headers, 'content-encoding'), held, 4 * longestRead, 'can be shown')
+  const plain = decodeContent(valuesOf(headers, 'content-encoding'), held, 4 * longestRead, 'can be shown')
   if (typeof plain === 'string') return opaque(plain)
 
   const media = mediaOf(declared)

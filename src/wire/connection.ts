@@ -14,7 +14,12 @@ const mostPieces = 1_000
 /** So long a connection waits for its first exchange. */
 const unusedMs = 4_000
 
+/** Up to so many bytes go out in one text with the head: one write costs less than two. */
+const smallBody = 4 * 1024
+
 const empty = Buffer.alloc(0)
+const latin1 = ({ buffer, byteOffset, length }: Uint8Array): string =>
+  Buffer.from(buffer, byteOffset, length).toString('latin1')
 const nothing = (): void => {}
 
 export type Connection = {
@@ -252,6 +257,7 @@ export const connection = (
     unwritten = false
     sent = true
     if (body === undefined) return void socket.write(head, 'latin1')
+    if (body.length <= smallBody) return void socket.write(head + latin1(body), 'latin1')
     socket.cork()
     socket.write(head, 'latin1')
     socket.write(body)
