@@ -1,5 +1,5 @@
 // Every step as an entry. Entries of a hold go into the store in the same atomic step as its move: `entry` only makes their text.
-// Entries of allowed and refused calls are written in groups (within 50 ms). While the store is away they wait in the spool; when there
+// Entries of allowed and refused calls are written in groups (after 25 to 50 ms). While the store is away they wait in the spool; when there
 // is none, or it is full, calls that would need an entry are refused: what cannot be recorded does not happen.
 import { randomBytes } from 'node:crypto'
 import { type CallEntry, groundText, ownText, whoText } from './entry-text.ts'
@@ -9,9 +9,13 @@ import type { Caller, Entry, Hold, Reviewer } from './nouns.ts'
 import { openSpool } from './spool.ts'
 import type { Log } from './store/store.ts'
 
-const flushMs = 50
+/** What has waited this long is written the next time, so nothing waits for twice as long; by then most calls have their answer. */
+const flushMs = 25
 const retryMs = 500
-const groupSize = 1_000
+/** Written at once: where the store is SQLite, that stops the thread, for some 0.3 ms. */
+const groupSize = 100
+/** So many are not let wait any longer, and written at once. */
+const largeGroup = 1_000
 /** Entries that wait in memory while the store is slow; with more, calls are refused. */
 const waitingMax = 20_000
 /** A store that has not answered by then counts as away. */
@@ -75,7 +79,11 @@ export const recorder = (options: {
 }): Recorder => {
   const origin = { replica: process.env.HOSTNAME ?? `pid-${process.pid}`, boot: randomBytes(6).toString('base64url') }
   let number = 0
+  /** Their numbers have no gap. */
   let waiting: Waiting[] = []
+  /** The last number that is to be written, and the last there was at the latest look. */
+  let wanted = 0
+  let seen = 0
   let writing: Promise<void> = Promise.resolve()
   let timer: NodeJS.Timeout | undefined
   let why: string | undefined
@@ -96,7 +104,12 @@ export const recorder = (options: {
     if (timer !== undefined || closed) return
     timer = setTimeout(() => {
       timer = undefined
-      void writeAll()
+      const old = seen
+      seen = number
+      if (why !== undefined) return void writeAll()
+      if (waiting.length === 0) return
+      schedule(flushMs)
+      void writeUpTo(old)
     }, afterMs)
     timer.unref()
   }
@@ -141,8 +154,10 @@ export const recorder = (options: {
   }
 
   const write = async (): Promise<void> => {
-    while (waiting.length > 0 || spool?.waits()) {
-      const group = waiting.slice(0, groupSize)
+    const last = wanted
+    const due = (): number => Math.max(0, last + 1 - (waiting[0]?.number ?? last + 1))
+    while (due() > 0 || spool?.waits()) {
+      const group = waiting.slice(0, Math.min(due(), due() < largeGroup ? groupSize : largeGroup))
       const texts = group.map(textOf)
       for (const item of group) item.taken = true
       const written = (): void => {
@@ -161,7 +176,7 @@ export const recorder = (options: {
         why = reason
         if (texts.length > 0 && spool !== undefined && (await spool.add(texts))) {
           written()
-          if (waiting.length > 0) continue
+          if (due() > 0) continue
         }
         schedule(retryMs)
         return
@@ -170,7 +185,8 @@ export const recorder = (options: {
   }
   // One write runs, one more may wait for it; whoever asks meanwhile waits for that one.
   let queued: Promise<void> | undefined
-  const writeAll = (): Promise<void> => {
+  const writeUpTo = (last: number): Promise<void> => {
+    wanted = Math.max(wanted, last)
     queued ??= writing.then(() => {
       queued = undefined
       return write()
@@ -178,6 +194,7 @@ export const recorder = (options: {
     writing = queued
     return queued
   }
+  const writeAll = (): Promise<void> => writeUpTo(number)
 
   let lastMs = Number.NaN
   let lastIso = ''
@@ -220,7 +237,7 @@ export const recorder = (options: {
       failed,
     }
     waiting.push(item)
-    if (waiting.length >= groupSize) void writeAll()
+    if (waiting.length >= largeGroup) void writeAll()
     else schedule(flushMs)
     return item
   }

@@ -2,7 +2,7 @@
 import { appendFile, mkdir, mkdtemp, readFile, rm, rmdir, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { makeLog } from '../src/log.ts'
 import { type Recorder, recorder } from '../src/record.ts'
 import { type Own, openSpool, takeSpool } from '../src/spool.ts'
@@ -31,12 +31,15 @@ afterEach(async () => {
 /** A log that can be away (rejects) or hang until it is let go. */
 const logOf = () => {
   const lines: Line[] = []
+  /** How many entries came at once. */
+  const sizes: number[] = []
   let away = false
   let gate: Promise<void> | undefined
   let letGo = (): void => undefined
   let slowMs = 0
   return {
     lines,
+    sizes,
     /** From now on every append answers after so long. */
     slow(ms: number) {
       slowMs = ms
@@ -59,6 +62,7 @@ const logOf = () => {
         if (gate !== undefined) await gate
         if (slowMs > 0) await new Promise(resolve => setTimeout(resolve, slowMs))
         if (away) throw new Error('away')
+        sizes.push(entries.length)
         lines.push(...entries.map(entry => JSON.parse(entry) as Line))
       },
       read: async () => [],
@@ -100,6 +104,46 @@ describe('while the store is there', () => {
     first.answered(204)
     await record.flush()
     expect(store.lines.at(-1)).toMatchObject({ kind: 'call.answered', call: 'a', status: 204 })
+  })
+
+  it('keeps an entry for 25 to 50 ms, so that its answer joins it, however much there is to write', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const store = logOf()
+      const record = start(store, { spool: false })
+      const pass = async (ms: number): Promise<void> => {
+        await vi.advanceTimersByTimeAsync(ms)
+      }
+      await allow(record, 'early')
+      await pass(40)
+      expect(store.calls()).toEqual([])
+      const late = await allow(record, 'late')
+      await pass(10)
+      expect(store.calls()).toEqual(['early'])
+      late.answered(200)
+      await pass(24)
+      expect(store.calls()).toEqual(['early'])
+      await pass(16)
+      expect(store.lines.slice(1)).toEqual([expect.objectContaining({ call: 'late', status: 200 })])
+      // Nothing is left to wake for.
+      await pass(50)
+      expect(vi.getTimerCount()).toBe(0)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('writes few at a time, and many only where many have piled up', async () => {
+    const store = logOf()
+    const record = start(store)
+    for (let n = 1; n <= 250; n++) await allow(record, `call ${n}`)
+    await record.flush()
+    expect(store.sizes.splice(0)).toEqual([100, 100, 50])
+    const late = [...Array(1500).keys()].map(n => record.allowed({ kind: 'call.allowed', call: `call ${n + 251}` }))
+    expect(late).toHaveLength(1500)
+    await record.flush()
+    expect(store.sizes).toEqual([1000, 100, 100, 100, 100, 100])
+    expect(store.lines.map(line => line.number)).toEqual([...Array(1750).keys()].map(n => n + 1))
   })
 
   it('counts what has no caller', async () => {
