@@ -10,7 +10,7 @@ setFlagsFromString('--no-allocation-site-pretenuring')
 // A full collection takes a core from the calls for some 50 ms: what V8 marks beside them it marks on their core, where there is only one. By
 // itself it has one after each rest of 8 s, to give memory back, and from then on lets the heap grow so little that one or two follow whenever
 // calls come again. Agents come in bursts, so only what many held calls have left behind is worth that. Otherwise the heap may grow to three
-// times of what was in use, and keeps what it has.
+// times of what was in use.
 const many = 1_000
 /** What they leave behind is collected some 8 s after they left, sometimes later. */
 const afterwardsMs = 60_000

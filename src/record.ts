@@ -9,12 +9,13 @@ import type { Caller, Entry, Hold, Reviewer } from './nouns.ts'
 import { openSpool } from './spool.ts'
 import type { Log } from './store/store.ts'
 
-/** What has waited this long is written the next time, so nothing waits for twice as long; by then most calls have their answer. */
+/** What is there at one look is written at the next. By then most calls have their answer, which joins the entry. */
 const flushMs = 25
 const retryMs = 500
-/** Written at once: where the store is SQLite, that stops the thread, for some 0.3 ms. */
+/** Written at once where the store is quick: writing stops the thread where the store is SQLite, so many for some 0.3 ms. */
 const groupSize = 100
-/** So many are not let wait any longer, and written at once. */
+const quickMs = 10
+/** Written at once elsewhere; and so many wait for no look. */
 const largeGroup = 1_000
 /** Entries that wait in memory while the store is slow; with more, calls are refused. */
 const waitingMax = 20_000
@@ -84,6 +85,8 @@ export const recorder = (options: {
   /** The last number that is to be written, and the last there was at the latest look. */
   let wanted = 0
   let seen = 0
+  /** How long the store needed for the last group. */
+  let tookMs = 0
   let writing: Promise<void> = Promise.resolve()
   let timer: NodeJS.Timeout | undefined
   let why: string | undefined
@@ -156,8 +159,9 @@ export const recorder = (options: {
   const write = async (): Promise<void> => {
     const last = wanted
     const due = (): number => Math.max(0, last + 1 - (waiting[0]?.number ?? last + 1))
+    const most = (): number => (why === undefined && tookMs < quickMs && due() < largeGroup ? groupSize : largeGroup)
     while (due() > 0 || spool?.waits()) {
-      const group = waiting.slice(0, Math.min(due(), due() < largeGroup ? groupSize : largeGroup))
+      const group = waiting.slice(0, Math.min(due(), most()))
       const texts = group.map(textOf)
       for (const item of group) item.taken = true
       const written = (): void => {
@@ -166,7 +170,9 @@ export const recorder = (options: {
       }
       try {
         if (spool?.waits()) await spool.drain(append)
+        const startedAt = performance.now()
         if (texts.length > 0) await append(texts)
+        tookMs = performance.now() - startedAt
         written()
         if (why !== undefined) options.report.info('audit entries reach the store again')
         why = undefined
@@ -318,6 +324,8 @@ export const recorder = (options: {
         await Promise.race([hanging, enough])
         await writeAll()
       }
+      // A tunnel or a call that ended while the last ones were written.
+      while (waiting.length > 0 && why === undefined && performance.now() < untilAt) await writeAll()
       closed = true
       clearTimeout(timer)
       if (waiting.length > 0)

@@ -146,6 +146,35 @@ describe('while the store is there', () => {
     expect(store.lines.map(line => line.number)).toEqual([...Array(1750).keys()].map(n => n + 1))
   })
 
+  it('writes many at a time to a store that takes its time', async () => {
+    const store = logOf()
+    const record = start(store)
+    store.slow(20)
+    for (let n = 1; n <= 900; n++) await allow(record, `call ${n}`)
+    await record.flush()
+    expect(store.sizes).toEqual([100, 800])
+  })
+
+  it('writes what is noted while it closes', async () => {
+    const store = logOf()
+    const record = start(store)
+    store.slow(20)
+    const first = await allow(record, 'a')
+    record.count('127.0.0.1', 'malformed')
+    const closing = record.close()
+    await expect.poll(() => store.calls().length, { interval: 1 }).toBe(1)
+    first.answered(200)
+    await expect.poll(() => store.calls().length, { interval: 1 }).toBe(2)
+    record.note({ kind: 'tunnel.closed', call: 'b' })
+    await closing
+    expect(store.lines.map(line => line.kind)).toEqual([
+      'call.allowed',
+      'calls.refused',
+      'call.answered',
+      'tunnel.closed',
+    ])
+  })
+
   it('counts what has no caller', async () => {
     const store = logOf()
     const record = start(store)
