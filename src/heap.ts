@@ -1,4 +1,5 @@
 // What is asked of V8's memory.
+import { availableParallelism } from 'node:os'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
@@ -6,6 +7,9 @@ import { runInNewContext } from 'node:vm'
 // hundred callers wait for an answer all of it is alive, so V8 puts all that is made there among the old objects from then on, and never
 // learns better: every later call is kept until a full collection.
 setFlagsFromString('--no-allocation-site-pretenuring')
+
+// Several threads collect what is young. On one core they only wait for each other.
+if (availableParallelism() === 1) setFlagsFromString('--no-parallel-scavenge')
 
 // A full collection takes a core from the calls for some 50 ms: what V8 marks beside them it marks on their core, where there is only one. By
 // itself it has one after each rest of 8 s, to give memory back, and from then on lets the heap grow so little that one or two follow whenever
