@@ -312,11 +312,11 @@ export const gate = (parts: Parts): Gate => {
   const readBody = (way: Known, limit: number, before?: Buffer): Read | Promise<Read> => {
     if (way.call.contentLength === 0) return { bytes: Buffer.alloc(0), complete: true }
     if (way.continues && before === undefined) way.response.writeContinue()
-    const whole = (read: Read): Read =>
+    const joined = (read: Read): Read =>
       before === undefined ? read : { bytes: Buffer.concat([before, read.bytes]), complete: read.complete }
     const read = readWhole(way.request, limit - (before?.length ?? 0))
-    if (!(read instanceof Promise)) return whole(read)
-    return read.then(whole, (cause: unknown) => {
+    if (!(read instanceof Promise)) return joined(read)
+    return read.then(joined, (cause: unknown) => {
       throw new HoldpointError('malformed', 'body: it broke off before its end.', { cause })
     })
   }
